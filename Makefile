@@ -1,0 +1,46 @@
+# make demo    the main job on the embedded example      make test    all that CI checks
+# make bench   documents/s and MB/s, stage by stage      make lock    pin the dependencies anew
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS ?= runs
+# The installed environment is remade when the lock or the packaging changes.
+READY := .venv/.ready
+
+.PHONY: demo test check bench lock clean
+
+demo: $(READY)
+	rm -rf $(RUNS)/demo
+	$(BIN)/florilegium run quickstart --output $(RUNS)/demo
+	$(BIN)/florilegium validate $(RUNS)/demo
+
+test: $(READY) check
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv-bench/.ready
+	.venv-bench/bin/python -m tests.benchmarks.score_path
+
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--all-extras --group dev pyproject.toml --output-file requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=26"
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv-bench/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade "pip>=26"
+	.venv-bench/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	.venv-bench/bin/python -m pip install --quiet --editable . --group bench
+	touch $@
+
+clean:
+	rm -rf .venv .venv-bench $(RUNS) build dist *.egg-info
