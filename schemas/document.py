@@ -1,0 +1,155 @@
+"""Arrow schemas of a document on its way: record → scored document → shard row.
+
+    RECORD    what a reader yields: one row per input record, whatever its format
+    SCORED    a row of a sorted run: everything measured, nothing dropped, nothing decided
+    SHARD     a row of a training shard (architecture: "A shard's row")
+    REJECT    SHARD plus `action` and `reasons`
+
+A record that could not become a document keeps its row: `error` holds the reason, `text` is empty,
+and it is counted as failed. Scores are stored on a grid of 1/1000 (`to_grid`), so that decisions do
+not depend on the last bits of a vector unit. In languages that a model does not cover `quality`,
+`harm` and `prosocial` are null, never zero.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .taxonomy import HARMS, PROSOCIAL
+
+__all__ = [
+    "GRID",
+    "HARM",
+    "PERSONAL_DATA",
+    "PROSOCIAL_SCORES",
+    "PROVENANCE",
+    "RECORD",
+    "REJECT",
+    "SCHEMA_VERSION",
+    "SCORED",
+    "SHARD",
+    "STATISTICS",
+    "STATISTIC_NAMES",
+    "to_grid",
+    "to_thousandths",
+]
+
+SCHEMA_VERSION = 1
+GRID = 1000
+
+TIMESTAMP = pa.timestamp("ms", tz="UTC")
+PROVENANCE = pa.struct([pa.field("file", pa.string()), pa.field("offset", pa.int64())])
+PROSOCIAL_SCORES = pa.struct([pa.field(name, pa.float32()) for name in PROSOCIAL])
+HARM = pa.struct(
+    [pa.field(name, pa.struct([pa.field("topical", pa.float32()), pa.field("toxic", pa.float32())])) for name in HARMS]
+)
+PERSONAL_DATA_KINDS = ("email", "ip", "phone", "iban", "card")
+PERSONAL_DATA = pa.struct([pa.field(kind, pa.int32()) for kind in PERSONAL_DATA_KINDS])
+
+STATISTIC_NAMES = (
+    "characters",  # Unicode code points
+    "words",  # maximal runs of non-space characters that hold a letter or digit
+    "lines",  # non-empty lines
+    "mean_word_length",  # code points per word
+    "alphabetic_words",  # share of words with a letter
+    "symbols_per_word",  # '#' and ellipses per word
+    "bullet_lines",  # share of lines that start with a bullet
+    "ellipsis_lines",  # share of lines that end with an ellipsis
+    "terminal_lines",  # share of lines that end with . ! ? or a closing quote
+    "duplicate_lines",  # share of characters in lines seen before in the document
+    "uppercase",  # share of cased ASCII letters in upper case
+    "digits",  # share of characters that are ASCII digits
+    "stop_words",  # occurrences of the eight words of Gopher's English list
+)
+_INTEGER_STATISTICS = {"characters", "words", "lines", "stop_words"}
+STATISTICS = pa.struct(
+    [pa.field(name, pa.int32() if name in _INTEGER_STATISTICS else pa.float32()) for name in STATISTIC_NAMES]
+)
+
+RECORD = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),  # the input's name in the recipe
+        pa.field("source_id", pa.string()),  # the input's own id
+        pa.field("provenance", PROVENANCE, nullable=False),  # file below the input's folder; byte offset or row
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("title", pa.string()),
+        pa.field("url", pa.string()),
+        pa.field("group", pa.string()),  # a column that the recipe may define domains by
+        pa.field("created", TIMESTAMP),
+        pa.field("license", pa.string()),
+        pa.field("flags", pa.list_(pa.string()), nullable=False),
+        pa.field("error", pa.string()),  # reason why there is no document; null when there is one
+    ]
+)
+
+_SCORES = [
+    pa.field("quality", pa.float32()),
+    pa.field("harm", HARM),
+    pa.field("prosocial", PROSOCIAL_SCORES),
+]
+
+SCORED = pa.schema(
+    [
+        pa.field("key", pa.uint64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        *RECORD,
+        pa.field("raw_hash", pa.uint64(), nullable=False),  # of the text as read, before normalisation
+        pa.field("host", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("language_confidence", pa.float32()),
+        pa.field("statistics", STATISTICS),
+        pa.field("personal_data", PERSONAL_DATA),
+        pa.field("bytes", pa.int32(), nullable=False),  # of the text in UTF-8
+        pa.field("tokens", pa.int32(), nullable=False),
+        *_SCORES,
+        pa.field("scored_by", pa.string()),
+        pa.field("synthetic", pa.bool_(), nullable=False),
+    ]
+)
+
+CONTRIBUTIONS = pa.list_(pa.struct([pa.field("charter", pa.string()), pa.field("weight", pa.float64())]))
+
+SHARD = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("key", pa.uint64(), nullable=False),
+        pa.field("source_id", pa.string()),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("host", pa.string()),
+        pa.field("domain", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("created", TIMESTAMP),
+        pa.field("license", pa.string()),
+        pa.field("tokens", pa.int32(), nullable=False),
+        *_SCORES,
+        pa.field("cluster_size", pa.int32(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),
+        pa.field("repeats", pa.int32(), nullable=False),
+        pa.field("contributions", CONTRIBUTIONS, nullable=False),
+        pa.field("scored_by", pa.string()),
+        pa.field("synthetic", pa.bool_(), nullable=False),
+        pa.field("provenance", PROVENANCE, nullable=False),
+        pa.field("flags", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+REJECT = pa.schema(
+    [
+        *SHARD,
+        pa.field("action", pa.string(), nullable=False),  # rejected, duplicate or failed
+        pa.field("reasons", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+def to_grid(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Probabilities clamped to [0, 1] and rounded to thousandths, as float32 of any shape."""
+    return (np.rint(np.clip(values, 0.0, 1.0) * GRID) / GRID).astype(np.float32)
+
+
+def to_thousandths(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The integers 0..1000 behind values on the grid; NaN (an absent score) becomes -1."""
+    return np.where(np.isnan(values), -1, np.rint(np.nan_to_num(values) * GRID)).astype(np.int32)
