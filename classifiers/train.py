@@ -1,0 +1,262 @@
+"""Train a shipped model from annotated documents.
+
+    python -m florilegium.classifiers.train CONFIG --data train.parquet --output DIR
+
+One linear model learns ordinal labels ("compassion>=2"), since a grade is not a class: 3 is also at least 2,
+and calibration lets rare top grades borrow from the grades below. Folds by hash of id give out-of-fold
+logits, through the file and the kernel that are shipped; calibration is fitted and every published figure
+measured on them. Only rows with `ship` are read, and a word or word pair found in fewer than
+`minimum_documents` documents is left out.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..schemas.arrays import string_buffers
+from ..schemas.errors import FlorilegiumError, InputError, RecipeError
+from ..schemas.hashing import digest
+from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VERSION
+from .calibration import OUTPUTS, QUALITY_GRADES, expected_calibration_error, fit_calibration, fit_labels
+from .card import render_card
+from .evaluate import average_precision, roc_auc
+from .fasttext_file import parse, window_logits
+from .fit import LinearModel, fit
+from .student import FORMAT_VERSION
+from .tokens import TOKENS_VERSION, tokenize
+
+__all__ = ["LABELS", "CardText", "Gold", "TrainConfig", "main", "read_config", "read_gold", "train"]
+
+DIMENSIONS = (*PROSOCIAL, *HARMS, "quality")
+LABELS = (
+    *(f"{name}>={grade}" for name in PROSOCIAL for grade in (1, 2, 3)),
+    *(f"{name}>={grade}" for name in HARMS for grade in (1, 2)),
+    *(f"quality>={grade}" for grade in range(1, QUALITY_GRADES + 1)),
+)
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class CardText(BaseModel):
+    """What a card says that no figure can."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    summary: str
+    data: str
+    licences: str
+    use: str
+    limits: str
+
+
+class TrainConfig(BaseModel):
+    """What a training run is made of; sizes in their natural units."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    version: str
+    languages: list[str]
+    seed: int = 7  # of the folds
+    folds: int = Field(default=5, ge=2)
+    minimum_documents: int = Field(default=5, ge=5)  # the promise of every shipped card
+    buckets: int = Field(default=1 << 21, ge=1)  # of word pairs, before those that are seldom found are left out
+    ridge: float = Field(default=1.0, gt=0)  # penalty, in units of the mean squared length of a document's vector
+    window: int = Field(default=2000, ge=100)  # bytes of tokenised text
+    card: CardText
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Annotated documents that may train released weights."""
+
+    ids: list[str]
+    texts: pa.StringArray
+    grades: dict[str, Matrix]  # per dimension: mean over annotations, (rows,)
+    natural: Mask  # (rows,) drawn at random from the natural pool
+
+
+def read_gold(path: str | Path) -> Gold:
+    """The rows of an annotated Parquet file whose `ship` is true.
+
+    Needs columns id, text, sampling, ship and annotations (lists of 20 grades: 12 prosocial, 7 harms,
+    quality, in the taxonomy's order). Raises `InputError`.
+    """
+    try:
+        table = pq.read_table(path, columns=["id", "text", "sampling", "ship", "annotations"])
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise InputError(f"{path}: cannot be read as annotated documents ({error})") from error
+    table = table.filter(table["ship"]).combine_chunks()
+    annotations = table["annotations"].to_pylist()
+    if not annotations or any(len(grades) != len(DIMENSIONS) for row in annotations for grades in row):
+        raise InputError(f"{path}: needs rows with `ship` true and annotations of {len(DIMENSIONS)} grades")
+    means = np.array([np.mean(row, axis=0) for row in annotations], np.float64)
+    return Gold(
+        ids=table["id"].to_pylist(),
+        texts=pa.array(table["text"].to_pylist(), pa.string()),
+        grades={name: means[:, column] for column, name in enumerate(DIMENSIONS)},
+        natural=np.array([value == "random" for value in table["sampling"].to_pylist()], np.bool_),
+    )
+
+
+def train(config: TrainConfig, data: str | Path, output: str | Path) -> dict[str, Any]:
+    """Train, calibrate and measure; write model, header and card to `output`; return the header."""
+    gold = read_gold(data)
+    lines = tokenize(gold.texts).to_pylist()
+    folds = _folds(gold.ids, config.folds, config.seed)
+    targets = np.column_stack([_reaches(gold, label) for label in LABELS]).astype(np.float64)
+    inputs = np.zeros((len(lines), len(LABELS) + 1))
+    for fold in range(config.folds):
+        payload = _fit(config, lines, targets, np.flatnonzero(folds != fold)).serialize()
+        held_out = np.flatnonzero(folds == fold)
+        inputs[held_out] = _inputs(payload, [lines[row] for row in held_out])
+    calibration = fit_calibration(inputs, LABELS, gold.grades, gold.natural)
+    means = inputs[:, :-1] / np.exp(inputs[:, -1:] / 2)
+    linear = _fit(config, lines, targets, np.arange(len(lines)))
+    payload = linear.serialize(*fit_labels(means, targets, gold.natural))
+    header: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "name": config.name,
+        "version": config.version,
+        "taxonomy_version": TAXONOMY_VERSION,
+        "tokens": TOKENS_VERSION,
+        "languages": config.languages,
+        "window": config.window,
+        "aggregation": {"quality": "mean", "prosocial": "mean", "harm": "max"},
+        "outputs": list(OUTPUTS),
+        "rank_only": [
+            name for name, basis in zip(HARMS, calibration.basis[-len(HARMS) :], strict=True) if basis == "share"
+        ],
+        "calibration": calibration.to_json(),
+        "files": {"model.ftz": hashlib.sha256(payload).hexdigest()},
+        "training": {
+            "parameters": config.model_dump(),
+            "data_sha256": hashlib.sha256(Path(data).read_bytes()).hexdigest(),
+            "rows": len(lines),
+            "natural_rows": int(gold.natural.sum()),
+            "words": len(linear.vocabulary.words),
+            "features": len(linear.weights),
+        },
+        "metrics": _metrics(config, gold, inputs, folds),
+    }
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.ftz").write_bytes(payload)
+    header["digest"] = digest(header)
+    (folder / "model.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "README.md").write_text(render_card(header), "utf-8")
+    return header
+
+
+def _reaches(gold: Gold, label: str) -> Mask:
+    """Which rows reach the grade of a label such as "compassion>=2", means rounded to the nearest grade."""
+    name, grade = label.split(">=")
+    return gold.grades[name] >= int(grade) - 0.5
+
+
+def _folds(ids: Iterable[str], folds: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.array([int(digest([seed, "fold", value]), 16) % folds for value in ids], np.int64)
+
+
+def _fit(config: TrainConfig, lines: list[str], targets: Matrix, rows: np.ndarray[Any, Any]) -> LinearModel:
+    return fit(
+        [lines[row] for row in rows],
+        targets[rows],
+        LABELS,
+        minimum_documents=config.minimum_documents,
+        buckets=config.buckets,
+        ridge=config.ridge,
+    )
+
+
+def _inputs(payload: bytes, lines: list[str]) -> Matrix:
+    """What calibration takes, (rows, labels + 1): tokenised documents scored as one window each."""
+    model = parse(payload)
+    data, offsets = string_buffers(pa.array(lines, pa.string()))
+    outputs = np.eye(len(LABELS), len(LABELS) + 1, dtype=np.float32)
+    windows = window_logits(model, data, offsets, max(int(np.diff(offsets).max()), 1), outputs, root=True)
+    values = np.zeros((len(lines), len(LABELS) + 1))
+    values[windows.counts > 0] = np.column_stack([windows.logits, np.log(windows.sizes)])
+    return values
+
+
+def _metrics(config: TrainConfig, gold: Gold, inputs: Matrix, folds: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Held-out figures: each fold scored by models and calibrated on rows of the other folds."""
+    probabilities = np.zeros((len(inputs), len(OUTPUTS)))
+    for fold in range(config.folds):
+        inside, held_out = folds != fold, folds == fold
+        grades = {name: values[inside] for name, values in gold.grades.items()}
+        calibration = fit_calibration(inputs[inside], LABELS, grades, gold.natural[inside])
+        probabilities[held_out] = calibration.apply(inputs[held_out])
+    every = np.ones(len(inputs), np.bool_)
+    return {
+        "natural": _measure(gold, probabilities, gold.natural),
+        "all": _measure(gold, probabilities, every),
+    }
+
+
+def _measure(gold: Gold, probabilities: Matrix, rows: Mask) -> dict[str, Any]:
+    outputs: dict[str, dict[str, float | int | None]] = {}
+    for column, output in enumerate(OUTPUTS):
+        target, score = _reaches(gold, output)[rows], probabilities[rows, column]
+        values = {
+            "roc_auc": roc_auc(target, score),
+            "average_precision": average_precision(target, score),
+            "calibration_error": expected_calibration_error(target.astype(np.float64), score),
+        }
+        rounded = {key: None if np.isnan(value) else round(value, 3) for key, value in values.items()}
+        outputs[output] = {"positives": int(target.sum()), **rounded}
+    quality = probabilities[rows, :QUALITY_GRADES].sum(axis=1)
+
+    def macro(names: Iterable[str], measure: str) -> float | None:
+        values = [float(value) for name in names if (value := outputs[name][measure]) is not None]
+        return round(float(np.mean(values)), 3) if values else None
+
+    prosocial, topical = [f"{name}>=2" for name in PROSOCIAL], [f"{name}>=1" for name in HARMS]
+    return {
+        "rows": int(rows.sum()),
+        "prosocial_roc_auc": macro(prosocial, "roc_auc"),
+        "prosocial_average_precision": macro(prosocial, "average_precision"),
+        "prosocial_calibration_error": macro(prosocial, "calibration_error"),
+        "harm_roc_auc": macro(topical, "roc_auc"),
+        "harm_calibration_error": macro(topical, "calibration_error"),
+        "quality_roc_auc": round(roc_auc(gold.grades["quality"][rows] >= 2.5, quality), 3),
+        "outputs": outputs,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this module; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m florilegium.classifiers.train", description=__doc__)
+    parser.add_argument("config", type=Path, help="YAML file of a training run")
+    parser.add_argument("--data", type=Path, required=True, help="annotated documents (Parquet)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for model.ftz, model.json and README.md")
+    options = parser.parse_args(arguments)
+    try:
+        header = train(read_config(options.config), options.data, options.output)
+    except FlorilegiumError as error:
+        parser.exit(error.exit_code, f"{error}\n")
+    print(json.dumps(header["metrics"], indent=1))
+    return 0
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """A training run from its YAML file. Raises `RecipeError` that names the key."""
+    try:
+        return TrainConfig.model_validate(yaml.safe_load(Path(path).read_text("utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise RecipeError(f"{path}: not a training run ({error})") from error
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,51 @@
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from florilegium.classifiers.fasttext_file import parse, window_logits
+from florilegium.classifiers.fit import fit
+from florilegium.schemas.arrays import string_buffers
+
+OPTIONS = {"minimum_documents": 5, "buckets": 1 << 21, "ridge": 0.5}
+
+
+def corpus() -> tuple[list[str], np.ndarray]:
+    random = np.random.default_rng(4)
+    words = np.array(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "kind", "cruel"])
+    lines = [" ".join(random.choice(words, random.integers(8, 40))) for _ in range(80)]
+    targets = np.array([[line.count("kind") > 1, line.count("cruel") > 1] for line in lines], float)
+    return lines, targets
+
+
+def test_it_is_the_ridge_solution() -> None:
+    """Scores equal those of the normal equations in the primal, on a dense matrix built by hand."""
+    lines, targets = corpus()
+    linear = fit(lines, targets, ["kind", "cruel"], **OPTIONS)
+    tokens = [[*line.split(" "), "</s>"] for line in lines]
+    rows = [[*row, *(f"{a} {b}" for a, b in pairwise(row))] for row in tokens]
+    names = sorted({name for row in rows for name in row if sum(name in other for other in rows) >= 5})
+    counts = np.array([[row.count(name) for name in names] for row in rows], float)
+    idf = np.log(len(lines) / (counts > 0).sum(axis=0)) + 1
+    z = counts * idf / np.sqrt(counts.sum(axis=1, keepdims=True))
+    penalty = OPTIONS["ridge"] * np.mean((z**2).sum(axis=1))
+    primal = np.linalg.solve(z.T @ z + penalty * np.eye(len(names)), z.T @ (targets - targets.mean(axis=0)))
+    assert len(linear.weights) == len(names)
+    data, offsets = string_buffers(pa.array(lines))
+    windows = window_logits(parse(linear.serialize()), data, offsets, 10_000, np.eye(2, 3, dtype=np.float32), root=True)
+    assert windows.logits == pytest.approx(z @ primal, abs=0.02)
+    assert np.corrcoef(windows.logits.ravel(), (z @ primal).ravel())[0, 1] > 0.9995
+
+
+def test_seldom_words_and_pairs_are_left_out() -> None:
+    lines, targets = corpus()
+    lines = [f"{line} zyzzyva zyzzyva zyzzyva" if row < 4 else line for row, line in enumerate(lines)]
+    payload = fit(lines, targets, ["kind", "cruel"], **OPTIONS).serialize()
+    assert b"zyzzyva" not in payload
+    assert b"eight" in payload
+
+
+def test_same_lines_same_bytes() -> None:
+    lines, targets = corpus()
+    first, second = (fit(lines, targets, ["kind", "cruel"], **OPTIONS).serialize() for _ in range(2))
+    assert first == second
