@@ -1,0 +1,172 @@
+"""What a charter makes of a document's stored scores: its utility, or no, or a veto.
+
+Integers only, so that every machine agrees to the bit. With p_d the stored thousandths of dimension
+d and W_d the charter's weight in thousandths:
+
+    t_d = 1000 p_d                                  linear          (millionths, 0..1,000,000)
+          round(1,000,000 min(p_d, at) / at)        saturating
+          1,000,000 where p_d >= at, else 0         threshold
+    u   = round(Σ W_d t_d / (1000 Σ W_d))           thousandths, 0..1000
+
+Both roundings take halves up. A charter without values gives 1000 to all that it accepts.
+
+A charter *accepts* a document that has scores, in a language that it speaks for, with no harm above
+its tolerance, with at least its floors of quality and utility. It *vetoes* one whose harm exceeds its
+tolerance, in a language that it speaks for; to the others it is silent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...schemas.charter import Charter, Value
+from ...schemas.document import GRID, to_thousandths
+from ...schemas.taxonomy import HARMS, PROSOCIAL
+
+__all__ = ["NOT_ACCEPTED", "Judgement", "ScoreTable", "bridge", "judge", "judge_all", "quorum_rejects"]
+
+Ints = np.ndarray[Any, np.dtype[np.int32]]
+Utilities = np.ndarray[Any, np.dtype[np.int16]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+NOT_ACCEPTED = -1
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of n documents in thousandths; rows without scores hold -1 and are not `scored`."""
+
+    prosocial: Ints  # (n, 12), columns in the order of PROSOCIAL
+    topical: Ints  # (n, 7), in the order of HARMS
+    toxic: Ints  # (n, 7)
+    quality: Ints  # (n,)
+    language: pa.Array | np.ndarray[Any, Any] | Sequence[str | None]  # (n,)
+    scored: Bools  # (n,), False where the language has no scores
+
+    def __len__(self) -> int:
+        return len(self.quality)
+
+    @classmethod
+    def from_batch(cls, batch: pa.RecordBatch | pa.Table) -> "ScoreTable":
+        """The scores of a batch or table with the columns of `SCORED` or `SHARD`."""
+        table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+        quality = _thousandths(table["quality"])
+        prosocial = [_thousandths(pc.struct_field(table["prosocial"], name)) for name in PROSOCIAL]
+        topical = [_thousandths(pc.struct_field(table["harm"], [name, "topical"])) for name in HARMS]
+        toxic = [_thousandths(pc.struct_field(table["harm"], [name, "toxic"])) for name in HARMS]
+        absent = np.minimum.reduce([*prosocial, *topical, *toxic, quality]) < 0
+        return cls(
+            prosocial=np.stack(prosocial, axis=1),
+            topical=np.stack(topical, axis=1),
+            toxic=np.stack(toxic, axis=1),
+            quality=quality,
+            language=table["language"].combine_chunks(),
+            scored=~absent,
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One charter's view of n documents."""
+
+    utility: Utilities  # (n,), 0..1000, or NOT_ACCEPTED
+    vetoes: Bools  # (n,), rejected for harm
+    speaks: Bools  # (n,), scored and in a language that the charter speaks for
+
+
+def judge(charter: Charter, table: ScoreTable) -> Judgement:
+    """Apply one charter to every row of `table`; a row's result never depends on another row."""
+    speaks = table.scored & _speaks_for(charter, table)
+    vetoes = np.zeros(len(table), np.bool_)
+    for harm, limits in charter.tolerance.harm.items():
+        column = HARMS.index(harm)
+        for scores, limit in ((table.topical, limits.topical), (table.toxic, limits.toxic)):
+            if limit is not None:
+                vetoes |= scores[:, column] > round(limit * GRID)
+    vetoes &= speaks
+    utility = _utility(charter, table)
+    accepted = speaks & ~vetoes
+    accepted &= table.quality >= round(charter.quality_floor * GRID)
+    accepted &= utility >= round(charter.utility_floor * GRID)
+    return Judgement(np.where(accepted, utility, NOT_ACCEPTED).astype(np.int16), vetoes, speaks)
+
+
+def judge_all(charters: Mapping[str, Charter], table: ScoreTable, bridging: float = 0.0) -> tuple[Utilities, Bools]:
+    """Every charter's utilities (bridged where asked) and vetoes, both (n, charters), charters sorted by name."""
+    views = [judge(charters[name], table) for name in sorted(charters)]
+    utilities = np.stack([view.utility for view in views], axis=1)
+    if bridging > 0:
+        utilities = bridge(utilities, np.stack([view.speaks for view in views], axis=1), bridging)
+    return utilities, np.stack([view.vetoes for view in views], axis=1)
+
+
+def bridge(utilities: Utilities, speaks: Bools, beta: float) -> Utilities:
+    """u_c^(1 - β) B^β with B the geometric mean over the charters that speak for the document, both (n, C).
+
+    A charter that speaks for the document's language and does not accept it counts as 0, so B is 0:
+    what one loves and another rejects falls to the lowest utility, yet stays accepted where it was.
+    Each charter counts once, whatever its share. The result is rounded to the grid; it never lies on
+    the half between two grid points (no half-integer is a root of an integer), so the last bit of a
+    logarithm does not show.
+    """
+    own = np.maximum(utilities, 0).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        logarithm = np.log(np.arange(GRID + 1))  # of 0: minus infinity, whose exponential is 0 again
+    total = np.where(speaks, logarithm[np.maximum(utilities, 0)], 0.0).sum(axis=1)
+    common = np.exp(total / np.maximum(speaks.sum(axis=1), 1))
+    bridged = own ** (1 - beta) * common[:, None] ** beta
+    return np.where(utilities < 0, NOT_ACCEPTED, np.rint(bridged)).astype(np.int16)
+
+
+def quorum_rejects(vetoes: Bools, shares: Sequence[float], quorum: float) -> tuple[Bools, Bools]:
+    """Which documents leave the corpus because charters of at least `quorum` of all shares veto them.
+
+    `vetoes` is (n, C), `shares` its C shares. Returns `rejected` (n,) and `keepers` (n, C): who would
+    have kept a rejected document. Compared in whole millionths, with one millionth of slack for each
+    charter, because thirds have no last decimal; a document without any veto is never rejected.
+    """
+    parts = np.array([round(share / sum(shares) * MILLION) for share in shares], np.int64)
+    needed = max(1, round(quorum * MILLION) - len(parts))
+    rejected = (vetoes @ parts >= needed) & vetoes.any(axis=1)
+    return rejected, rejected[:, None] & ~vetoes
+
+
+def _speaks_for(charter: Charter, table: ScoreTable) -> Bools:
+    if charter.languages is None:
+        return np.ones(len(table), np.bool_)
+    language = table.language if isinstance(table.language, pa.Array) else pa.array(table.language, pa.string())
+    return pc.is_in(language, value_set=pa.array(charter.languages, pa.string())).to_numpy(zero_copy_only=False)
+
+
+def _utility(charter: Charter, table: ScoreTable) -> Ints:
+    """Utility of every row in thousandths, floors apart; rows without scores get some number."""
+    if not charter.values:
+        return np.full(len(table), GRID, np.int32)
+    total = np.zeros(len(table), np.int64)
+    weights = 0
+    for name, value in sorted(charter.values.items()):
+        weight = round(value.weight * GRID)
+        weights += weight
+        worth = weight * _shape(value)
+        total += worth[np.maximum(table.prosocial[:, PROSOCIAL.index(name)], 0)]
+    return ((2 * total + GRID * weights) // (2 * GRID * weights)).astype(np.int32)
+
+
+def _shape(value: Value) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Millionths of worth for each of the 1001 probabilities."""
+    p = np.arange(GRID + 1, dtype=np.int64)
+    at = round(value.turning_point * GRID)
+    if value.shape == "saturating":
+        return (2 * MILLION * np.minimum(p, at) + at) // (2 * at)
+    if value.shape == "threshold":
+        return MILLION * (p >= at)
+    return p * (MILLION // GRID)
+
+
+def _thousandths(column: pa.ChunkedArray) -> Ints:
+    return to_thousandths(column.to_numpy().astype(np.float64))
