@@ -1,0 +1,205 @@
+"""Sorted runs: the shuffle without small files.
+
+A score task writes its documents as one or a few Parquet files sorted by (key, id). A task that owns
+a range of keys opens every run and reads only the row groups that the range touches. Row groups are
+small (about 1/32 of a run) so that a range costs little more than its own bytes.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..schemas.document import SCORED
+from ..schemas.hashing import hash64, id_words
+from .storage import Folder
+
+__all__ = ["KEY_SPACE", "KeyRange", "RunSet", "RunWriter", "sort_by_key", "write_parquet"]
+
+KEY_SPACE = 1 << 64
+ROW_GROUPS_PER_RUN = 32
+LOCATOR = pa.schema([pa.field("run", pa.int32(), nullable=False), pa.field("row", pa.int64(), nullable=False)])
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """Keys in [low, high), as Python integers up to 2^64."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def part(cls, index: int, count: int) -> "KeyRange":
+        """Part `index` of `count` contiguous ranges of equal width that cover all keys."""
+        return cls(KEY_SPACE * index // count, KEY_SPACE * (index + 1) // count)
+
+    def slice(self, sorted_keys: np.ndarray[Any, np.dtype[np.uint64]]) -> slice:
+        """Where the range lies in an ascending array of keys."""
+        start = int(np.searchsorted(sorted_keys, np.uint64(self.low), side="left"))
+        if self.high >= KEY_SPACE:
+            return slice(start, len(sorted_keys))
+        return slice(start, int(np.searchsorted(sorted_keys, np.uint64(self.high), side="left")))
+
+
+def sort_by_key(table: pa.Table) -> pa.Table:
+    """The table sorted by (key, id), equal rows in the order given."""
+    order = np.argsort(table["key"].to_numpy(), kind="stable")
+    keys = table["key"].to_numpy()[order]
+    if len(keys) > 1 and (keys[1:] == keys[:-1]).any():
+        ids = table["id"].to_numpy(zero_copy_only=False)[order].astype(str)
+        order = order[np.lexsort((np.arange(len(order)), ids, keys))]
+    return table.take(pa.array(order))
+
+
+def write_parquet(
+    folder: Folder,
+    name: str,
+    table: pa.Table,
+    row_group_bytes: int,
+    compression_level: int = 1,
+    metadata: dict[str, str] | None = None,
+    sizes: np.ndarray[Any, np.dtype[np.int64]] | None = None,
+    dictionary: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Store a sorted table with row groups of about `row_group_bytes` of text; returns name, rows, bytes, sha256.
+
+    One `write_table` call a row group over combined chunks, since chunking changes Parquet's bytes.
+    `sizes` are the bytes a row counts for, shape (rows,); without them every row counts the same.
+    """
+    bounds = _row_group_bounds(table.num_rows, sizes, row_group_bytes)
+    schema = table.schema.with_metadata(metadata) if metadata else table.schema
+    statistics = [
+        field.name for field in schema if not pa.types.is_nested(field.type) and field.name not in ("text", "title")
+    ]
+    with (
+        folder.create(name) as stored,
+        pq.ParquetWriter(
+            stored.path,
+            schema,
+            compression="zstd",
+            compression_level=compression_level,
+            use_dictionary=list(dictionary),  # type: ignore[arg-type]
+            write_statistics=statistics,  # type: ignore[arg-type]
+            store_schema=True,
+        ) as writer,
+    ):
+        for start, stop in itertools.pairwise(bounds):
+            group = table.slice(start, stop - start).combine_chunks().cast(schema)
+            writer.write_table(group, row_group_size=max(stop - start, 1))
+    return {"name": name, "rows": table.num_rows, "bytes": stored.bytes, "sha256": stored.sha256}
+
+
+def _row_group_bounds(rows: int, sizes: np.ndarray[Any, Any] | None, row_group_bytes: int) -> list[int]:
+    if sizes is None or rows == 0:
+        step = max(1, row_group_bytes // 64)
+        return [*range(0, rows, step), rows]
+    starts = np.cumsum(sizes, dtype=np.int64) - sizes
+    groups = starts // row_group_bytes
+    return [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), rows]
+
+
+class RunWriter:
+    """Collects scored batches of one split and writes them as sorted runs of bounded size."""
+
+    def __init__(self, folder: Folder, prefix: str, seed: int, run_bytes: int) -> None:
+        self.outputs: list[dict[str, Any]] = []
+        self._folder, self._prefix, self._seed, self._run_bytes = folder, prefix, seed, run_bytes
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add a batch that has every column of SCORED but `key`."""
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes >= self._run_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is collected as one sorted run; call once more at the end."""
+        if not self._batches:
+            return
+        table = pa.Table.from_batches(self._batches)
+        self._batches, self._bytes = [], 0
+        high, low = id_words(table["id"])
+        table = (
+            table.append_column("key", pa.array(hash64(self._seed, "key", high, low))).select(SCORED.names).cast(SCORED)
+        )
+        table = sort_by_key(table)
+        name = f"{self._prefix}-{len(self.outputs):03d}.parquet"
+        self.outputs.append(
+            write_parquet(
+                self._folder,
+                name,
+                table,
+                row_group_bytes=max(self._run_bytes // ROW_GROUPS_PER_RUN, 64 << 10),
+                sizes=table["bytes"].to_numpy().astype(np.int64) + 256,
+                dictionary=("source", "provenance.file", "group", "language", "license", "scored_by"),
+            )
+        )
+
+
+class RunSet:
+    """All sorted runs of a scored corpus, numbered in the order of their splits."""
+
+    def __init__(self, folder: Folder, names: Sequence[str]) -> None:
+        self._folder, self.names = folder, list(names)
+
+    def scan(self, keys: KeyRange, columns: Sequence[str]) -> pa.Table:
+        """Columns of all rows in the range, with their locators `run` and `row`, run after run."""
+        tables = [table for index in range(len(self.names)) for table in self._scan_run(index, keys, columns)]
+        if not tables:
+            schema = pa.schema([*(SCORED.field(name) for name in columns), *LOCATOR])
+            return schema.empty_table()
+        return pa.concat_tables(tables)
+
+    def _scan_run(self, index: int, keys: KeyRange, columns: Sequence[str]) -> Iterator[pa.Table]:
+        with self._folder.open_parquet(self.names[index]) as file:
+            for first_row, group in _touched_groups(file, keys):
+                group_keys = file.read_row_group(group, columns=["key"])["key"].to_numpy()
+                part = keys.slice(group_keys)
+                if part.start == part.stop:
+                    continue
+                table = file.read_row_group(group, columns=list(columns)).select(list(columns))
+                table = table.slice(part.start, part.stop - part.start)
+                rows = np.arange(first_row + part.start, first_row + part.stop, dtype=np.int64)
+                table = table.append_column(LOCATOR.field("run"), pa.array(np.full(len(rows), index, np.int32)))
+                yield table.append_column(LOCATOR.field("row"), pa.array(rows))
+
+    def gather(self, locators: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """Columns of the rows that `locators` (columns run, row) point at, in the order of `locators`."""
+        runs, rows = locators["run"].to_numpy(), locators["row"].to_numpy()
+        order = np.lexsort((rows, runs))
+        tables: list[pa.Table] = []
+        for index in np.unique(runs):
+            wanted = rows[order][runs[order] == index]
+            tables.extend(self._gather_run(int(index), wanted, columns))
+        if not tables:
+            return pa.schema([SCORED.field(name) for name in columns]).empty_table()
+        inverse = np.empty(len(order), np.int64)
+        inverse[order] = np.arange(len(order))
+        return pa.concat_tables(tables).take(pa.array(inverse))
+
+    def _gather_run(self, index: int, rows: np.ndarray[Any, Any], columns: Sequence[str]) -> Iterator[pa.Table]:
+        with self._folder.open_parquet(self.names[index]) as file:
+            bounds = np.cumsum([0] + [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+            for group in range(file.num_row_groups):
+                start, stop = np.searchsorted(rows, bounds[group : group + 2])
+                if start < stop:
+                    table = file.read_row_group(group, columns=list(columns)).select(list(columns))
+                    yield table.take(pa.array(rows[start:stop] - bounds[group]))
+
+
+def _touched_groups(file: pq.ParquetFile, keys: KeyRange) -> Iterator[tuple[int, int]]:
+    """(first row, row group) of every row group whose keys overlap the range, from Parquet's statistics."""
+    column = file.schema_arrow.get_field_index("key")
+    first_row = 0
+    for group in range(file.num_row_groups):
+        metadata = file.metadata.row_group(group)
+        statistics = metadata.column(column).statistics
+        if statistics is None or (statistics.max >= keys.low and statistics.min < keys.high):
+            yield first_row, group
+        first_row += metadata.num_rows

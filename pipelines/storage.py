@@ -1,0 +1,180 @@
+"""A run's folder, local or on any fsspec file system, in which a reader only ever sees whole files.
+
+Local files are written under a temporary name, synced and renamed. Elsewhere a file is finished on
+local disk and then uploaded in one call, which object stores make visible at once or not at all.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import orjson
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from ..schemas.errors import FlorilegiumError, OutputError, RunError
+
+__all__ = ["Folder", "StoredFile", "explain_os_error"]
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+@dataclass
+class StoredFile:
+    """A file being written: `path` is where to write it; the rest is known after it was stored."""
+
+    path: Path
+    bytes: int = 0
+    sha256: str = ""
+
+
+class Folder:
+    """Reads and writes the files of one folder by names relative to it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/") if url not in ("/", "memory://") else url
+        try:
+            filesystem, self.root = url_to_fs(self.url)
+        except (ValueError, ImportError) as error:
+            raise OutputError(
+                f"{url}: {error}. Give a local path or an fsspec URL whose package is installed"
+            ) from error
+        self.filesystem: fsspec.AbstractFileSystem = filesystem
+        self.is_local = "file" in _protocols(filesystem)
+        self.is_in_memory = "memory" in _protocols(filesystem)
+
+    def __repr__(self) -> str:
+        return f"Folder({self.url!r})"
+
+    def absolute_url(self) -> str:
+        """The folder's URL, independent of the working folder."""
+        return self.root if self.is_local else self.filesystem.unstrip_protocol(self.root)
+
+    def address(self, name: str) -> str:
+        """The full address of a file, for people."""
+        return f"{self.url}/{name}"
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        return self.filesystem.exists(self._path(name))
+
+    def is_empty(self) -> bool:
+        """True when nothing but our own lock file lies here."""
+        if not self.filesystem.exists(self.root):
+            return True
+        if not self.filesystem.isdir(self.root):
+            raise OutputError(f"{self.url} is a file; give a folder for the run")
+        return all(entry.rsplit("/", 1)[-1] == "run.lock" for entry in self.filesystem.ls(self.root, detail=False))
+
+    def names(self, pattern: str) -> list[str]:
+        """Names that match a glob pattern, sorted."""
+        prefix = len(self.root.rstrip("/")) + 1
+        return sorted(str(path)[prefix:] for path in self.filesystem.glob(self._path(pattern)))
+
+    def read_bytes(self, name: str) -> bytes:
+        return bytes(self.filesystem.cat_file(self._path(name)))  # type: ignore[arg-type]
+
+    def read_json(self, name: str) -> Any:
+        try:
+            return orjson.loads(self.read_bytes(name))
+        except orjson.JSONDecodeError as error:
+            raise RunError(f"{self.address(name)} is damaged ({error}); delete it and run again") from error
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[StoredFile]:
+        """Yield a local path to write; on leaving, the whole file appears under `name`, or nothing does."""
+        target = self._path(name)
+        if self.is_local:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            stored = StoredFile(Path(f"{target}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}"))
+        else:
+            handle, temporary = tempfile.mkstemp(prefix="florilegium-")
+            os.close(handle)
+            stored = StoredFile(Path(temporary))
+        try:
+            yield stored
+            with stored.path.open("rb") as written:
+                os.fsync(written.fileno())
+                stored.sha256 = hashlib.file_digest(written, "sha256").hexdigest()
+                stored.bytes = written.tell()
+            if self.is_local:
+                stored.path.replace(target)
+            else:
+                self.filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+                self.filesystem.put_file(str(stored.path), target)
+        finally:
+            stored.path.unlink(missing_ok=True)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        with self.create(name) as stored:
+            stored.path.write_bytes(data)
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write_bytes(name, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+    @contextlib.contextmanager
+    def open_parquet(self, name: str) -> Iterator[pq.ParquetFile]:
+        """A Parquet file that reads only the ranges asked for."""
+        if self.is_local:
+            with pq.ParquetFile(self._path(name)) as file:
+                yield file
+        else:
+            with self.filesystem.open(self._path(name), "rb") as handle, pq.ParquetFile(handle) as file:
+                yield file
+
+    def sha256(self, name: str) -> str:
+        with self.filesystem.open(self._path(name), "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
+
+    def size(self, name: str) -> int:
+        return int(self.filesystem.size(self._path(name)) or 0)
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.rm_file(self._path(name))
+
+    def remove_temporaries(self) -> None:
+        """Delete what killed writers left; call only while holding the run."""
+        if self.is_local:
+            for path in Path(self.root).rglob(f"*{TEMPORARY_SUFFIX}"):
+                path.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int | None:
+        """Free space, where the file system knows it."""
+        if not self.is_local:
+            return None
+        path = Path(self.root)
+        while not path.exists():
+            path = path.parent
+        return shutil.disk_usage(path).free
+
+
+def _protocols(filesystem: fsspec.AbstractFileSystem) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def explain_os_error(error: OSError) -> FlorilegiumError:
+    """The sentence for what a disk or a permission refused."""
+    place = error.filename or "the output folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(
+            f"{place}: the disk is full. Free some space or choose another --output, then run the same command "
+            "again: finished tasks are kept"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(f"{place}: no permission. Check its owner and mode, or choose another folder")
+    if error.errno == errno.ENOTDIR:
+        return OutputError(f"{place}: a part of this path is a file, not a folder")
+    return RunError(f"{place}: {error.strerror or error}")
