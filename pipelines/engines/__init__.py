@@ -1,0 +1,33 @@
+"""Engines run the tasks of a phase; nothing inside knows them.
+
+A task is (run folder, phase, index): everything else lies in the folder. An engine calls
+`phases.run_task` once for each index, anywhere and in any order, and reports progress. What is done
+is decided by the markers in the folder, never by an engine's own bookkeeping.
+"""
+
+from importlib import import_module
+from typing import Protocol
+
+from ...schemas.errors import RequestError
+from ..progress import Listener
+
+__all__ = ["ENGINES", "Engine", "load_engine"]
+
+ENGINES = {"local": "LocalEngine", "beam": "BeamEngine"}
+
+
+class Engine(Protocol):
+    """What every engine offers."""
+
+    shares_memory: bool  # True when tasks run in the driver's process, so that memory:// works
+
+    def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
+        """Try each task once; returns when all were tried. Failures are notes in the folder."""
+        ...
+
+
+def load_engine(name: str, workers: int) -> Engine:
+    """An engine by name with a number of workers."""
+    if name not in ENGINES:
+        raise RequestError(f"--engine {name}: no such engine; choose one of: {', '.join(ENGINES)}")
+    return getattr(import_module(f".{name}", __package__), ENGINES[name])(workers)

@@ -1,0 +1,291 @@
+"""What happens in which order: the one place that knows.
+
+    score ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject ─▶ (ledger, manifest)
+
+A phase is a list of tasks over files; an engine runs them anywhere. The steps in parentheses are
+small and run in the driver. Markers say what is done, so a killed run goes on where it stopped.
+"""
+
+import contextlib
+import errno
+import math
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..schemas.errors import FlorilegiumError, OutputError, TaskError
+from ..schemas.hashing import digest
+from ..schemas.run import Ledger, StoredTable
+from .engines import Engine
+from .ledger import build_ledger, check_balance
+from .plan import MANIFEST, Run, RunPlan, open_run, start_run
+from .progress import SILENT, Listener, Progress
+from .runs import KeyRange, RunSet
+from .scoring import score_split
+from .shards import decide_range, reject_range, shard_range, weigh_range
+from .sources import Split
+from .storage import Folder, explain_os_error
+from .weighing.histogram import Histogram
+from .weighing.plan import WeightPlan, build_plan
+
+__all__ = ["PHASES", "Outcome", "execute", "run_task"]
+
+ATTEMPTS = 3
+RUN_INDEX = "scored/index.json"
+WEIGHT_PLAN = "weights/plan.json"
+
+Payload = dict[str, Any]
+Marker = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run."""
+
+    run: Run
+    ledger: Ledger
+    plan: WeightPlan
+    upweighted: int
+    tasks: int
+    resumed: int  # tasks that an earlier attempt had finished
+
+
+def _score(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    return score_split(run.folder, f"scored/{index:05d}", Split(**payload), run.recipe, progress)
+
+
+def _decide(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    marker = decide_range(run, _runs(run), _keys(payload), index)
+    progress.advance(marker["rows"], rejects=marker["left_out_rows"])
+    return marker
+
+
+def _weigh(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    weights = WeightPlan.from_json(run.folder.read_bytes(WEIGHT_PLAN))
+    marker = weigh_range(run, weights, _keys(payload), index, payload["of"])
+    progress.advance(marker["output"]["rows"])
+    return marker
+
+
+def _shard(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    marker = shard_range(run, _runs(run), _keys(payload), index, payload["of"])
+    progress.advance(marker["output"]["rows"], marker["output"]["bytes"])
+    return marker
+
+
+def _reject(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    marker = reject_range(run, _runs(run), _keys(payload), index, payload["of"])
+    progress.advance(marker["output"]["rows"], marker["output"]["bytes"])
+    return marker
+
+
+PHASES: dict[str, Callable[[Run, int, Payload, Progress], Marker]] = {
+    "score": _score,
+    "decide": _decide,
+    "weigh": _weigh,
+    "shard": _shard,
+    "reject": _reject,
+}
+
+
+def run_task(url: str, phase: str, index: int, progress: Progress = SILENT) -> bool:
+    """Run one task of a run unless its marker is there; True when it is done.
+
+    Whatever goes wrong becomes a note beside the markers, so that one bad task never ends its
+    neighbours; the driver reads the notes, tries again and reports.
+    """
+    folder = Folder(url)
+    try:
+        run = open_run(url)
+        payload = run.payloads(phase)[index]
+        if folder.exists(run.marker_name(phase, index)):
+            return True
+        marker = PHASES[phase](run, index, payload, progress)
+        folder.write_json(run.marker_name(phase, index), {"key": run.task_key(phase, payload), **marker})
+        folder.remove(_note_name(phase, index))
+    except Exception as error:
+        told = explain_os_error(error) if isinstance(error, OSError) else error
+        final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError)
+        note = {
+            "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",
+            "final": final or (isinstance(error, OSError) and error.errno == errno.ENOSPC),
+            "traceback": traceback.format_exc(),
+        }
+        with contextlib.suppress(OSError):  # a full disk takes no note either; the driver looks at the space
+            folder.write_json(_note_name(phase, index), note)
+        return False
+    return True
+
+
+def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT) -> Outcome:
+    """Run a plan into a folder, or continue it there, and return the balanced result.
+
+    Raises OutputError when the folder holds another run, TaskError when tasks fail again and again,
+    BalanceError when documents are unaccounted for.
+    """
+    folder = Folder(url)
+    if folder.is_in_memory and not engine.shares_memory:
+        raise OutputError(f"{url}: only one process can see this memory; use --workers 1 or a folder on disk")
+    with _only_one(folder):
+        run = start_run(plan, url)
+        if plan.scored_in:
+            _adopt_scores(run, plan.scored_in)
+        return _Driver(run, engine, listener).drive()
+
+
+def _adopt_scores(run: Run, scored_in: str) -> None:
+    """Take over the markers of another run's scoring; their keys agree because nothing before it changed."""
+    other = Folder(scored_in)
+    for name in other.names("tasks/score/[0-9]*.json"):
+        if not run.folder.exists(name):
+            run.folder.write_bytes(name, other.read_bytes(name))
+
+
+class _Driver:
+    """Takes a run through its phases."""
+
+    def __init__(self, run: Run, engine: Engine, listener: Listener) -> None:
+        self.run, self.engine, self.listener = run, engine, listener
+        self.tasks = self.resumed = 0
+
+    def drive(self) -> Outcome:
+        run, output = self.run, self.run.recipe.output
+        score = self._phase("score", run.payloads("score"))
+        names = [stored["name"] for marker in score for stored in marker["outputs"]]
+        self._store_once(RUN_INDEX, names)
+
+        ranges = _parts(sum(marker["text_bytes"] for marker in score), output.shard_bytes)
+        decide = self._phase("decide", ranges)
+
+        weights = self._plan_weights(len(ranges))
+        plan = {"plan": digest(weights.to_json())}
+        weigh = self._phase("weigh", [payload | plan for payload in ranges])
+
+        kept = [marker["kept_bytes"] for marker in weigh if marker["kept_rows"]]
+        shard = self._phase("shard", [task | plan for task in _parts(sum(kept), output.shard_bytes, some=bool(kept))])
+        left = [marker["left_out_bytes"] for marker in decide if marker["left_out_rows"]]
+        reject = self._phase("reject", [task | plan for task in _parts(sum(left), output.shard_bytes, some=bool(left))])
+
+        ledger = build_ledger(score, decide, weigh)
+        run.folder.write_json("ledger.json", ledger.model_dump())
+        check_balance(ledger, _rows(shard), _rows(reject))
+        run.manifest.status = "complete"
+        if not run.manifest.scored_in:
+            run.manifest.scored = [StoredTable(**stored) for marker in score for stored in marker["outputs"]]
+        run.manifest.weights = [StoredTable(**marker["output"]) for marker in weigh]
+        run.manifest.shards = [StoredTable(**marker["output"]) for marker in shard]
+        run.manifest.rejects = [StoredTable(**marker["output"]) for marker in reject]
+        run.folder.write_json(MANIFEST, run.manifest.model_dump(mode="json"))
+        upweighted = sum(marker["upweighted"] for marker in weigh)
+        return Outcome(run, ledger, weights, upweighted, self.tasks, self.resumed)
+
+    def _phase(self, phase: str, payloads: list[Payload]) -> list[Marker]:
+        """Run what is not done of a phase, with retries; its markers in the order of its tasks."""
+        run = self.run
+        run.plan_tasks(phase, payloads)
+        finished = run.finished(phase, len(payloads))
+        self.tasks += len(payloads)
+        self.resumed += len(finished)
+        self.listener.phase(phase, len(payloads), len(finished))
+        for attempt in range(ATTEMPTS):
+            pending = [index for index in range(len(payloads)) if index not in finished]
+            if attempt:
+                pending = [index for index in pending if not self._note(phase, index).get("final")]
+            if not pending:
+                break
+            self.engine.run(run.folder.url, phase, pending, self.listener)
+            finished = run.finished(phase, len(payloads))
+        failed = [index for index in range(len(payloads)) if index not in finished]
+        if failed:
+            raise self._failure(phase, payloads, failed)
+        return [finished[index] for index in range(len(payloads))]
+
+    def _note(self, phase: str, index: int) -> dict[str, Any]:
+        name = _note_name(phase, index)
+        return self.run.folder.read_json(name) if self.run.folder.exists(name) else {}
+
+    def _failure(self, phase: str, payloads: list[Payload], failed: list[int]) -> TaskError:
+        lines = []
+        for index in failed[:5]:
+            payload = payloads[index]
+            place = f"{payload['url']} [{payload['start']}:{payload['stop']}]" if "url" in payload else f"task {index}"
+            lines.append(f"{place}: {self._note(phase, index).get('error') or self._without_note()}")
+        if len(failed) > 5:
+            lines.append(f"… and {len(failed) - 5} more; see {self.run.folder.address(f'tasks/{phase}/failed-*.json')}")
+        return TaskError(
+            f"{len(failed)} of {len(payloads)} tasks of phase {phase} failed:\n  "
+            + "\n  ".join(lines)
+            + "\nThe others' work is kept. Mend the cause and run the same command again to go on"
+        )
+
+    def _without_note(self) -> str:
+        free = self.run.folder.free_bytes()
+        if free is not None and free < 1 << 20:
+            return "the disk is full; free some space"
+        return "its process died without a word; was it killed, or out of memory?"
+
+    def _plan_weights(self, parts: int) -> WeightPlan:
+        run = self.run
+        histograms = []
+        for index in range(parts):
+            with run.folder.open_parquet(f"decisions/histogram-{index:05d}.parquet") as file:
+                histograms.append(Histogram.from_table(file.read()))
+        weights = build_plan(Histogram.merged(histograms), run.charters, run.recipe.weighing, run.recipe.seed)
+        text = weights.to_json().encode()
+        if not run.folder.exists(WEIGHT_PLAN) or run.folder.read_bytes(WEIGHT_PLAN) != text:
+            run.folder.write_bytes(WEIGHT_PLAN, text)
+        return weights
+
+    def _store_once(self, name: str, value: Any) -> None:
+        folder = self.run.folder
+        if not folder.exists(name) or folder.read_json(name) != value:
+            folder.write_json(name, value)
+
+
+def _parts(size: int, shard_bytes: int, some: bool = True) -> list[Payload]:
+    """One task for each of the key ranges that hold about `shard_bytes` of text."""
+    count = max(1, math.ceil(size / shard_bytes)) if some else 0
+    return [{"part": index, "of": count} for index in range(count)]
+
+
+def _keys(payload: Payload) -> KeyRange:
+    return KeyRange.part(payload["part"], payload["of"])
+
+
+def _rows(markers: list[Marker]) -> int:
+    return sum(marker["output"]["rows"] for marker in markers)
+
+
+def _runs(run: Run) -> RunSet:
+    return RunSet(Folder(run.scored_url), run.folder.read_json(RUN_INDEX))
+
+
+def _note_name(phase: str, index: int) -> str:
+    return f"tasks/{phase}/failed-{index:06d}.json"
+
+
+@contextlib.contextmanager
+def _only_one(folder: Folder) -> Iterator[None]:
+    """Hold a local run's folder; the lock ends with the process, however it ends."""
+    if not folder.is_local:
+        yield
+        return
+    import fcntl
+    import os
+    from pathlib import Path
+
+    Path(folder.root).mkdir(parents=True, exist_ok=True)
+    with Path(folder.root, "run.lock").open("a+") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not inherited by forks
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise OutputError(
+                f"{folder.url} is being written by {holder}; wait for it or choose another --output"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        yield

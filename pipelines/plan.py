@@ -1,0 +1,268 @@
+"""What a run is: its splits, its identity, and the folder that holds it.
+
+The identity covers meaning (inputs by content, recipe, stage versions, model and charter digests) and
+never engine, workers or paths. A folder holds one identity; another one is refused with the first
+difference named. A finished task is a marker under `tasks/` whose key hashes what decides its result.
+"""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..schemas.charter import Charter
+from ..schemas.document import SCHEMA_VERSION
+from ..schemas.errors import InputError, OutputError, RequestError, RunError
+from ..schemas.hashing import digest
+from ..schemas.recipe import Recipe
+from ..schemas.run import Manifest
+from .decide import DECIDE_VERSION
+from .dedup import DEDUP_VERSION
+from .sources import Split, plan_splits
+from .stages import build_stages
+from .storage import Folder
+from .weighing.charters import resolve_charters
+
+__all__ = ["Run", "RunPlan", "describe_difference", "open_run", "plan_reweighing", "plan_run", "start_run"]
+
+MANIFEST = "manifest.json"
+SCORE_PARTS = ("schema", "seed", "extraction", "stages", "runs")  # what decides a scored run besides its split
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A recipe resolved against the world: nothing was written yet."""
+
+    recipe: Recipe
+    splits: list[Split]
+    charters: dict[str, Charter]
+    identity: dict[str, Any]
+    models: dict[str, str]
+    scored_in: str | None = None  # the folder of another run whose scored documents are weighed anew
+
+    def manifest(self) -> Manifest:
+        return Manifest(
+            florilegium=importlib.metadata.version("florilegium"),
+            recipe=self.recipe,
+            recipe_digest=recipe_digest(self.recipe, self.charters),
+            identity=self.identity,
+            charters={name: charter.model_dump(mode="json") for name, charter in sorted(self.charters.items())},
+            models=self.models,
+            scored_in=self.scored_in,
+            environment=_environment(),
+            inputs=[
+                {"source": split.source, "file": split.file, "fingerprint": split.fingerprint}
+                for index, split in enumerate(self.splits)
+                if index == 0
+                or (split.source, split.file) != (self.splits[index - 1].source, self.splits[index - 1].file)
+            ],
+        )
+
+
+def plan_run(recipe: Recipe) -> RunPlan:
+    """List the inputs, cut them into splits and take every digest. Raises RequestErrors, writes nothing."""
+    recipe, charters = _with_charters(recipe)
+    splits = [split for item in recipe.inputs for split in plan_splits(item, recipe.reading)]
+    stages = {stage.name: stage.identity() for stage in build_stages(recipe.stages)}
+    extraction = [recipe.extraction.model_dump(mode="json"), recipe.reading.max_document_bytes, _fields(recipe)]
+    identity = {
+        "schema": SCHEMA_VERSION,
+        "seed": recipe.seed,
+        "inputs": digest(sorted({(split.source, split.file, split.fingerprint) for split in splits})),
+        "splits": digest([(split.source, split.file, split.start, split.stop) for split in splits]),
+        "extraction": digest(extraction),
+        "stages": {name: digest(values) for name, values in stages.items()},
+        "runs": recipe.output.run_bytes,
+        **_decision_identity(recipe, charters),
+    }
+    models = {name: values["model"] for name, values in stages.items() if "model" in values}
+    return RunPlan(recipe, splits, charters, identity, models)
+
+
+def plan_reweighing(run: "Run", recipe: Recipe) -> RunPlan:
+    """The plan of a run over another run's scored documents; `recipe` may differ in what comes after scoring."""
+    there, here = run.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
+    for part in ("seed", "inputs", "reading", "extraction", "stages"):
+        found = _first_difference(there[part], here[part], part)
+        if found:
+            raise RequestError(f"{found[0]} decides the scores; change it in the recipe and run it anew")
+    recipe, charters = _with_charters(recipe)
+    splits = [Split(**payload) for payload in run.payloads("score")]
+    identity = {**run.manifest.identity, **_decision_identity(recipe, charters)}
+    return RunPlan(recipe, splits, charters, identity, run.manifest.models, scored_in=run.scored_url)
+
+
+def _decision_identity(recipe: Recipe, charters: Mapping[str, Charter]) -> dict[str, Any]:
+    """The parts of an identity that come after scoring."""
+    return {
+        "policy": digest([DECIDE_VERSION, DEDUP_VERSION, recipe.policy.model_dump(mode="json")]),
+        "weighing": digest(recipe.weighing.model_dump(mode="json")),
+        "charters": {name: charter.digest() for name, charter in sorted(charters.items())},
+        "output": digest(recipe.output.model_dump(mode="json", exclude={"path", "run_bytes"})),
+    }
+
+
+def _with_charters(recipe: Recipe) -> tuple[Recipe, dict[str, Charter]]:
+    """The recipe with its charters under their own names, and the charters."""
+    weighing, charters = resolve_charters(recipe.weighing)
+    return recipe.model_copy(update={"weighing": weighing}), charters
+
+
+def recipe_digest(recipe: Recipe, charters: Mapping[str, Charter]) -> str:
+    """Digest of what a recipe means, without the places where its inputs and output lie."""
+    values = recipe.model_dump(mode="json", exclude={"output": {"path"}, "name": True, "description": True})
+    for item in values["inputs"]:
+        item.pop("paths")
+    values.pop("reading")
+    values["charters"] = {name: charter.digest() for name, charter in sorted(charters.items())}
+    return digest(values)
+
+
+def _fields(recipe: Recipe) -> list[Any]:
+    return [[item.name, item.fields.model_dump(mode="json"), item.license, item.language] for item in recipe.inputs]
+
+
+def _environment() -> dict[str, str]:
+    packages = ("pyarrow", "numpy", "numba", "fastwarc", "resiliparse", "py3langid", "datatrove", "apache-beam")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu": _cpu_class(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _cpu_class() -> str:
+    """The processor's model, recorded because vector units may round differently."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+class Run:
+    """An open run: its folder, its manifest, and the markers of finished tasks."""
+
+    def __init__(self, folder: Folder, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.manifest.recipe
+
+    @property
+    def scored_url(self) -> str:
+        """The folder that holds the scored documents: this run's own, or the one that it weighs anew."""
+        return self.manifest.scored_in or self.folder.absolute_url()
+
+    @cached_property
+    def charters(self) -> dict[str, Charter]:
+        """The charters by name, sorted."""
+        return {name: Charter.model_validate(values) for name, values in sorted(self.manifest.charters.items())}
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Charter → share of the budget, sorted by name."""
+        return dict(sorted(self.recipe.weighing.charters.items()))
+
+    def payloads(self, phase: str) -> list[dict[str, Any]]:
+        """What each task of a phase is to do."""
+        return self.folder.read_json(f"tasks/{phase}/plan.json")
+
+    def plan_tasks(self, phase: str, payloads: list[dict[str, Any]]) -> None:
+        """Write a phase's tasks down for whoever runs them."""
+        name = f"tasks/{phase}/plan.json"
+        if not self.folder.exists(name) or self.folder.read_json(name) != payloads:
+            self.folder.write_json(name, payloads)
+
+    def task_key(self, phase: str, payload: dict[str, Any]) -> str:
+        """Hash of all that decides a task's result."""
+        identity = self.manifest.identity
+        parts = SCORE_PARTS if phase == "score" else tuple(identity)
+        task = {name: value for name, value in payload.items() if name != "url"}
+        return digest([phase, {part: identity[part] for part in parts}, task])
+
+    def marker_name(self, phase: str, index: int) -> str:
+        return f"tasks/{phase}/{index:06d}.json"
+
+    def finished(self, phase: str, count: int) -> dict[int, dict[str, Any]]:
+        """Index → marker of the tasks that are done; a marker of another key is refused."""
+        payloads = self.payloads(phase)
+        markers: dict[int, dict[str, Any]] = {}
+        for name in self.folder.names(f"tasks/{phase}/[0-9]*.json"):
+            index = int(name.rsplit("/", 1)[-1].removesuffix(".json"))
+            if index >= count:
+                raise OutputError(f"{self.folder.address(name)} belongs to another run; choose another --output")
+            marker = self.folder.read_json(name)
+            if marker["key"] != self.task_key(phase, payloads[index]):
+                raise OutputError(
+                    f"{self.folder.address(name)} was made from other inputs or settings; choose another --output"
+                )
+            markers[index] = marker
+        return markers
+
+
+def open_run(url: str) -> Run:
+    """Open a run's folder; InputError where there is none."""
+    folder = Folder(url)
+    if not folder.exists(MANIFEST):
+        raise InputError(f"{url}: no run here (no {MANIFEST}); give the folder that `florilegium run` wrote")
+    try:
+        return Run(folder, Manifest.model_validate(folder.read_json(MANIFEST)))
+    except ValidationError as error:
+        raise RunError(
+            f"{folder.address(MANIFEST)} is not a manifest of this version: {error.errors()[0]['msg']}"
+        ) from error
+
+
+def start_run(plan: RunPlan, url: str) -> Run:
+    """Open `url` for this plan: a new folder, or the same run to be continued.
+
+    Raises OutputError when it holds anything else, naming the first difference.
+    """
+    folder = Folder(url)
+    manifest = plan.manifest()
+    if folder.exists(MANIFEST):
+        run = open_run(url)
+        difference = describe_difference(run.manifest, manifest)
+        if difference:
+            raise OutputError(
+                f"{url} holds another run ({difference}). Choose another --output, or remove the folder to start anew"
+            )
+        folder.remove_temporaries()
+    elif folder.is_empty():
+        run = Run(folder, manifest)
+        folder.write_json(MANIFEST, manifest.model_dump(mode="json"))
+    else:
+        raise OutputError(f"{url} holds files that are no run of ours. Choose another --output")
+    run.plan_tasks("score", [asdict(split) for split in plan.splits])
+    return run
+
+
+def describe_difference(there: Manifest, here: Manifest) -> str | None:
+    """The first part in which two runs' meanings differ, with both values where the recipe shows them."""
+    if there.identity == here.identity:
+        return None
+    part = next(name for name in here.identity if there.identity.get(name) != here.identity[name])
+    theirs, ours = there.recipe.model_dump(mode="json"), here.recipe.model_dump(mode="json")
+    for name in ("seed", "stages", "policy", "weighing", "extraction", "reading", "output"):
+        found = _first_difference(theirs[name], ours[name], name)
+        if found and not found[0].startswith("output.path"):
+            return f"{found[0]} is {found[1]!r} there and {found[2]!r} here"
+    return f"its {part} differ"
+
+
+def _first_difference(there: Any, here: Any, place: str) -> tuple[str, Any, Any] | None:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted({*there, *here}):
+            found = _first_difference(there.get(key), here.get(key), f"{place}.{key}")
+            if found and found[0] != "output.path":
+                return found
+        return None
+    return None if there == here else (place, there, here)
