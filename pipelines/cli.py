@@ -1,0 +1,182 @@
+"""The command line. Results go to standard output (`--json` for machines), progress to standard error.
+
+Exit codes: 0 done, 1 the run failed or does not balance, 2 the request was wrong. Heavy imports wait
+until a command needs them, so that `florilegium --help` answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..schemas.errors import FlorilegiumError, RequestError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="florilegium",
+    help="Gather, score and weigh what language models should read more of.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe's name or a YAML file.", show_default=False)]
+RunArgument = Annotated[str, typer.Argument(help="A run's folder or URL.", show_default=False)]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe.")]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", "-o", help="The run's folder or URL.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; default: all cores.")]
+EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local or beam.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("florilegium"))
+        raise typer.Exit
+
+
+@app.command(epilog="Example:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' -o runs/forum")
+def run(
+    recipe: RecipeArgument,
+    output: OutputOption = None,
+    engine: EngineOption = "local",
+    workers: WorkersOption = None,
+    overrides: SetOption = [],  # noqa: B006 (Typer copies it)
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved plan with its splits and stop.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe: read, score, decide, weigh and write shards. The same command again goes on after a kill."""
+    from .plan import plan_run
+    from .recipes import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    plan = plan_run(loaded)
+    if dry_run:
+        _print_plan(plan, as_json)
+        return
+    from .console import listen
+    from .engines import load_engine
+    from .phases import execute
+    from .summary import summarize
+
+    place = output or loaded.output.path or f"runs/{loaded.name}"
+    with listen() as listener:
+        outcome = execute(plan, place, load_engine(engine, workers or _cores(place)), listener)
+    summarize(outcome, as_json)
+
+
+@app.command(epilog="Example:  florilegium score posts.parquet --text-field body --output scores.parquet")
+def score(
+    inputs: Annotated[list[str], typer.Argument(help="Files, globs or URLs of documents.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Parquet file to write.", show_default=False)],
+    text_field: Annotated[str, typer.Option(help="The column or key that holds the text.")] = "text",
+    id_field: Annotated[str, typer.Option(help="The column or key that holds the document's own id.")] = "id",
+    model: Annotated[str, typer.Option(help="A shipped model's name or a folder.")] = "prosocial",
+    language: Annotated[str | None, typer.Option(help="Take this language instead of identifying it.")] = None,
+) -> None:
+    """Score documents: every input row comes back in its order, nothing is dropped."""
+    from .console import listen
+    from .score_files import score_files
+
+    with listen() as listener:
+        rows = score_files(inputs, output, text_field, id_field, model, language, listener)
+    print(f"{rows:,} documents scored: {output}")
+
+
+@app.command()
+def weigh(
+    run_folder: RunArgument,
+    charters: Annotated[str, typer.Option("--charters", help="A folder of charters, or NAME=SHARE,NAME=SHARE.")],
+    output: OutputOption = None,
+    workers: WorkersOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Weigh a run's scored documents anew with other charters; nothing is scored again."""
+    from .console import listen
+    from .engines import load_engine
+    from .reweigh import reweigh
+    from .summary import summarize
+
+    place = output or f"{run_folder.rstrip('/')}-reweighed"
+    with listen() as listener:
+        engine = load_engine("local", workers or _cores(place))
+        outcome = reweigh(run_folder, charters, place, overrides, engine, listener)
+    summarize(outcome, as_json)
+
+
+@app.command()
+def validate(run_folder: RunArgument, as_json: JsonOption = False) -> None:
+    """Check a run: schemas, checksums, order, ledger, and every weight against the plan."""
+    from .validation import validate as check_run
+
+    checks = check_run(run_folder)
+    good = not any(check.faults for check in checks)
+    if as_json:
+        print(json.dumps({"valid": good, "checks": [vars(check) for check in checks]}, indent=2))
+    else:
+        for check in checks:
+            print(f"{'ok ' if not check.faults else 'BAD'}  {check.name:<10} {check.looked_at:>12,} looked at")
+            for fault in check.faults:
+                print(f"     {fault}")
+        print("The run is valid." if good else "The run is not valid.")
+    if not good:
+        raise typer.Exit(1)
+
+
+def _print_plan(plan: Any, as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        splits = [asdict(split) for split in plan.splits]
+        print(json.dumps({**plan.manifest().model_dump(mode="json"), "splits": splits}, indent=2))
+        return
+    import yaml
+
+    print(yaml.safe_dump(plan.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
+    print(f"\n# {len(plan.splits)} splits, {sum(split.size for split in plan.splits) / 1e6:,.1f} MB")
+    for split in plan.splits:
+        end = split.stop if split.stop >= 0 else "end"
+        print(f"#   {split.source}  {split.format:<8} {split.file} [{split.start}:{end}]  {split.size / 1e6:,.2f} MB")
+    print(
+        f"# charters: {', '.join(f'{name} {share:g}' for name, share in sorted(plan.recipe.weighing.charters.items()))}"
+    )
+    for name, model in plan.models.items():
+        print(f"# model of {name}: {model}")
+
+
+def _cores(place: str) -> int:
+    import os
+
+    return 1 if place.startswith("memory:") else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def main() -> None:
+    """Entry point: turns errors into a sentence and an exit code."""
+    try:
+        app()
+    except FlorilegiumError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        from .storage import explain_os_error
+
+        told = explain_os_error(error)
+        _fail(str(told), told.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; run the same command again to go on where it stopped", 130)
+
+
+def _fail(sentence: str, code: int) -> None:
+    kind = "request" if code == RequestError.exit_code else "run"
+    print(f"florilegium: {kind} failed: {sentence}" if code == 1 else f"florilegium: {sentence}", file=sys.stderr)
+    sys.exit(code)
