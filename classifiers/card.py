@@ -74,8 +74,8 @@ def render_card(header: dict[str, Any]) -> str:
         "## Reading the file elsewhere",
         "",
         "`model.ftz` loads in fastText. Tokenise first (`florilegium.classifiers.tokens`); `predict` then gives one "
-        "logistic per label (`compassion>=2`). The scores above divide by the root of the number of features "
-        "instead of the number, and are calibrated together, so they rank texts of different length better.",
+        "logistic per label (`compassion>=2`). The scores above count each feature of a window once, however often "
+        "it is repeated, divide by the root of their number, and are calibrated together.",
         "",
     ]
     return "\n".join(lines)

@@ -322,13 +322,14 @@ def _features(
 
 @numba.njit(cache=True, nogil=True)
 def _score(
-    data: Bytes, offsets: Integers, window: int, root: bool, buckets: int, word_bytes: Bytes,
+    data: Bytes, offsets: Integers, window: int, distinct: bool, buckets: int, word_bytes: Bytes,
     word_offsets: Integers, slots: Integers, kept: Integers, inputs: Floats, outputs: Floats,
     logits: Floats, sizes: Integers, counts: Integers,
 ) -> None:  # fmt: skip
     dim, labels = inputs.shape[1], outputs.shape[0]
     found, paired = np.empty(window // 2 + 4, np.int32), np.empty(window // 2 + 4, np.int32)
     hidden = np.empty(dim, np.float32)
+    seen = np.full(inputs.shape[0], -1, np.int32)  # the last window that each feature was found in
     total = 0
     for row in range(len(offsets) - 1):
         start, stop = np.int64(offsets[row]), np.int64(offsets[row + 1])
@@ -341,16 +342,17 @@ def _score(
                 data, position, limit, stop, buckets, word_bytes, word_offsets, slots, kept, found, paired
             )
             hidden[:] = 0
-            for feature in range(words):
-                index = found[feature]
+            size = 0
+            for feature in range(words + both):
+                index = found[feature] if feature < words else paired[feature - words]
+                if distinct and seen[index] == total:
+                    continue
+                seen[index] = total
+                size += 1
                 for d in range(dim):
                     hidden[d] += inputs[index, d]
-            for feature in range(both):
-                index = paired[feature]
-                for d in range(dim):
-                    hidden[d] += inputs[index, d]
-            size = max(words + both, 1)
-            scale = np.float32(1 / np.sqrt(size)) if root else np.float32(1 / size)
+            size = max(size, 1)
+            scale = np.float32(1 / np.sqrt(size)) if distinct else np.float32(1 / size)
             for label in range(labels):
                 value = np.float32(0)
                 for d in range(dim):
@@ -369,14 +371,15 @@ def window_logits(
     offsets: Integers,
     window: int,
     outputs: Floats | None = None,
-    root: bool = False,
+    distinct: bool = False,
 ) -> Windows:
     """Logits of every window of every tokenised row.
 
     A row of n bytes is cut at spaces into ceil(n / window) windows of about equal size, and each is scored as
     fastText scores a line, its end-of-line token included: the output matrix times the mean of the rows of
-    its features. An empty row has no window. With `root`, the sum over features is divided by the root of
-    their number instead. `outputs` of shape (any, dim) stands in for the model's output matrix.
+    its features. An empty row has no window. With `distinct`, each feature of a window counts once, however
+    often it is repeated, and their sum is divided by the root of their number instead. `outputs` of shape
+    (any, dim) stands in for the model's output matrix.
     """
     outputs = model.outputs if outputs is None else outputs
     lengths = np.diff(offsets).astype(np.int64)
@@ -385,7 +388,7 @@ def window_logits(
     counts = np.empty(len(lengths), np.int32)
     v = model.vocabulary
     _score(
-        data, offsets, window, root, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.kept,
+        data, offsets, window, distinct, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.kept,
         model.inputs, outputs, logits, sizes, counts,
     )  # fmt: skip
     total = int(counts.sum())

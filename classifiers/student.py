@@ -67,7 +67,7 @@ class Classifier:
         if not isinstance(texts, pa.Array):
             texts = pa.array(texts, pa.string())
         data, offsets = string_buffers(tokenize(texts))
-        scored = window_logits(self.model, data, offsets, self.window, self.outputs, root=True)
+        scored = window_logits(self.model, data, offsets, self.window, self.outputs, distinct=True)
         windows, counts = self.calibration.apply_projected(scored.logits, scored.sizes), scored.counts
         valid = counts > 0
         starts = (np.cumsum(counts, dtype=np.int64) - counts)[valid]

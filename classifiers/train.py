@@ -184,7 +184,7 @@ def _inputs(payload: bytes, lines: list[str]) -> Matrix:
     model = parse(payload)
     data, offsets = string_buffers(pa.array(lines, pa.string()))
     outputs = np.eye(len(LABELS), len(LABELS) + 1, dtype=np.float32)
-    windows = window_logits(model, data, offsets, max(int(np.diff(offsets).max()), 1), outputs, root=True)
+    windows = window_logits(model, data, offsets, max(int(np.diff(offsets).max()), 1), outputs, distinct=True)
     values = np.zeros((len(lines), len(LABELS) + 1))
     values[windows.counts > 0] = np.column_stack([windows.logits, np.log(windows.sizes)])
     return values

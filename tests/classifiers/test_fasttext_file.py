@@ -118,7 +118,9 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert mean.sizes.tolist() == [4, 1]  # good, good, bad and the end of the line
     bad = float(model.inputs[2, 0])
     assert mean.logits[:, 0] == pytest.approx([(2 + bad) / 4, 0], abs=1e-6)
-    assert window_logits(model, data, offsets, 100, root=True).logits[0, 0] == pytest.approx((2 + bad) / 2, abs=1e-6)
+    once = window_logits(model, data, offsets, 100, distinct=True)
+    assert once.sizes.tolist() == [3, 1]  # good, bad and the end of the line
+    assert once.logits[:, 0] == pytest.approx([(1 + bad) / 3**0.5, 0], abs=1e-6)
 
 
 def test_every_byte_is_in_one_window() -> None:

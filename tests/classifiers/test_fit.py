@@ -25,14 +25,16 @@ def test_it_is_the_ridge_solution() -> None:
     tokens = [[*line.split(" "), "</s>"] for line in lines]
     rows = [[*row, *(f"{a} {b}" for a, b in pairwise(row))] for row in tokens]
     names = sorted({name for row in rows for name in row if sum(name in other for other in rows) >= 5})
-    counts = np.array([[row.count(name) for name in names] for row in rows], float)
+    counts = np.array([[name in row for name in names] for row in rows], float)
     idf = np.log(len(lines) / (counts > 0).sum(axis=0)) + 1
     z = counts * idf / np.sqrt(counts.sum(axis=1, keepdims=True))
     penalty = OPTIONS["ridge"] * np.mean((z**2).sum(axis=1))
     primal = np.linalg.solve(z.T @ z + penalty * np.eye(len(names)), z.T @ (targets - targets.mean(axis=0)))
     assert len(linear.weights) == len(names)
     data, offsets = string_buffers(pa.array(lines))
-    windows = window_logits(parse(linear.serialize()), data, offsets, 10_000, np.eye(2, 3, dtype=np.float32), root=True)
+    windows = window_logits(
+        parse(linear.serialize()), data, offsets, 10_000, np.eye(2, 3, dtype=np.float32), distinct=True
+    )
     assert windows.logits == pytest.approx(z @ primal, abs=0.02)
     assert np.corrcoef(windows.logits.ravel(), (z @ primal).ravel())[0, 1] > 0.9995
 

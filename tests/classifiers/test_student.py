@@ -127,3 +127,12 @@ def test_calibration_of_other_labels_is_refused(copy: Path) -> None:
     rewrite(copy, calibration=calibration)
     with pytest.raises(ModelError, match="cannot be used"):
         load(copy)
+
+
+def test_repeating_words_buys_nothing(classifier: Classifier) -> None:
+    """Weights pay authors, so a text's score may not rise by saying it again, nor by one loved word a hundred times."""
+    words = ["compassion", "thank you", "kindness", "hope", "please", "#"]
+    once = classifier.score([*words, STORY, ADVICE])
+    often = classifier.score([*(" ".join([word] * 150) for word in words), STORY * 3, ADVICE * 8])
+    assert (often.prosocial.max(axis=1) < np.maximum(once.prosocial.max(axis=1), 0.2) + 0.15).all()
+    assert (often.prosocial[-2:] - once.prosocial[-2:]).max() < 0.1
