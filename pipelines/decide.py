@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel
 
 from ..schemas.document import to_thousandths
-from ..schemas.recipe import Domain, Policy, Takedown, Weighing
+from ..schemas.recipe import C4, Domain, FineWeb, GopherQuality, GopherRepetition, Policy, Takedown, Weighing
 from ..schemas.taxonomy import HARMS
 
 __all__ = [
@@ -33,6 +34,17 @@ POLICY_COLUMNS = (
     "quality", "harm",
 )  # fmt: skip
 
+# Published rule sets: the group's name in the policy → its title and thresholds. A threshold is named after its
+# statistic, which is PREFIXES[group] and the rest of the name after `min_` or `max_`.
+RULE_SETS: dict[str, tuple[str, type[BaseModel]]] = {
+    "gopher_quality": ("Gopher's quality rules", GopherQuality),
+    "gopher_repetition": ("Gopher's repetition rules", GopherRepetition),
+    "c4": ("C4's document rules", C4),
+    "fineweb": ("FineWeb's rules", FineWeb),
+}
+PREFIXES = {"gopher_quality": "gopher_", "gopher_repetition": "", "c4": "c4_", "fineweb": "fineweb_"}
+ENGLISH_RULES = ("min_stop_words",)
+
 REASONS = {
     "takedown.id": "its id or its source's id is on the takedown list",
     "takedown.url": "its URL is on the takedown list",
@@ -40,7 +52,7 @@ REASONS = {
     "license.denied": "its license is on the deny list",
     "license.not_allowed": "its license is missing or not on the allow list",
     "language.not_wanted": "its language is not among the recipe's languages",
-    "language.uncertain": "the language is identified with too little confidence",
+    "language.uncertain": "no language is identified with enough confidence",
     "statistics.too_few_words": "fewer words than the minimum",
     "statistics.too_many_words": "more words than the maximum",
     "statistics.mean_word_length": "mean word length outside the range",
@@ -50,6 +62,11 @@ REASONS = {
     "statistics.few_alphabetic_words": "too few words hold a letter",
     "statistics.few_stop_words": "an English document with too few of Gopher's stop words",
     "statistics.duplicate_lines": "too many characters lie in repeated lines",
+    **{
+        f"statistics.{group}.{rule}": f"{title}: {'too few' if rule[:4] == 'min_' else 'too many'} {rule[4:]}"
+        for group, (title, model) in RULE_SETS.items()
+        for rule in model.model_fields
+    },
     "classify.quality": "quality below the recipe's floor",
     **{f"classify.toxic.{harm}": f"toxic {harm} above the harm floor" for harm in HARMS},
     "charters.quorum": "charters with at least the quorum of shares reject it for harm",
@@ -132,7 +149,7 @@ def _language(table: pa.Table, policy: Policy) -> Iterator[tuple[str, Mask]]:
         yield "language.not_wanted", known & ~_is_in(table["language"], policy.languages)
     if policy.min_language_confidence is not None:
         confidence = _floats(table["language_confidence"])
-        yield "language.uncertain", known & (confidence < np.float32(policy.min_language_confidence))
+        yield "language.uncertain", ~(confidence >= np.float32(policy.min_language_confidence))
 
 
 def _statistics(table: pa.Table, policy: Policy) -> Iterator[tuple[str, Mask]]:
@@ -165,6 +182,14 @@ def _statistics(table: pa.Table, policy: Policy) -> Iterator[tuple[str, Mask]]:
     if policy.min_stop_words is not None:
         english = _is_in(table["language"], ["en"])
         yield "statistics.few_stop_words", english & (statistic("stop_words") < policy.min_stop_words)
+    for group in RULE_SETS:
+        thresholds = getattr(policy, group)
+        for rule, limit in thresholds or ():
+            if limit is not None:
+                value = statistic(PREFIXES[group] + rule[4:])
+                outside = value < limit if rule.startswith("min_") else value > limit
+                binds = _is_in(table["language"], ["en"]) if rule in ENGLISH_RULES else ~unspaced
+                yield f"statistics.{group}.{rule}", binds & outside
 
 
 def _scores(table: pa.Table, policy: Policy) -> Iterator[tuple[str, Mask]]:

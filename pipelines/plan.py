@@ -114,11 +114,14 @@ def _with_charters(recipe: Recipe) -> tuple[Recipe, dict[str, Charter]]:
 
 
 def recipe_digest(recipe: Recipe, charters: Mapping[str, Charter]) -> str:
-    """Digest of what a recipe means, without the places where its inputs and output lie."""
+    """Digest of what a recipe means, without the places where its inputs, lists and output lie."""
     values = recipe.model_dump(mode="json", exclude={"output": {"path"}, "name": True, "description": True})
     for item in values["inputs"]:
         item.pop("paths")
     values.pop("reading")
+    values["stages"]["language"].pop("model")
+    for item in values["stages"]["lexicon"]["lists"]:
+        item.pop("path")
     values["charters"] = {name: charter.digest() for name, charter in sorted(charters.items())}
     return digest(values)
 

@@ -21,7 +21,9 @@ from .taxonomy import HARMS, PROSOCIAL
 __all__ = [
     "GRID",
     "HARM",
+    "LEXICON",
     "PERSONAL_DATA",
+    "PERSONAL_DATA_KINDS",
     "PROSOCIAL_SCORES",
     "PROVENANCE",
     "RECORD",
@@ -44,8 +46,11 @@ PROSOCIAL_SCORES = pa.struct([pa.field(name, pa.float32()) for name in PROSOCIAL
 HARM = pa.struct(
     [pa.field(name, pa.struct([pa.field("topical", pa.float32()), pa.field("toxic", pa.float32())])) for name in HARMS]
 )
-PERSONAL_DATA_KINDS = ("email", "ip", "phone", "iban", "card")
+PERSONAL_DATA_KINDS = ("email", "ip", "phone", "iban", "card", "national_id", "address")
 PERSONAL_DATA = pa.struct([pa.field(kind, pa.int32()) for kind in PERSONAL_DATA_KINDS])
+
+# Evidence of topic, never a ground to reject: lists with a match only, sorted by name.
+LEXICON = pa.list_(pa.struct([pa.field("list", pa.string()), pa.field("matches", pa.int32())]))
 
 STATISTIC_NAMES = (
     "characters",  # Unicode code points
@@ -61,8 +66,47 @@ STATISTIC_NAMES = (
     "uppercase",  # share of cased ASCII letters in upper case
     "digits",  # share of characters that are ASCII digits
     "stop_words",  # occurrences of the eight words of Gopher's English list
+    # What the published rule sets compare, as datatrove 0.10 counts it. A token is a word or a punctuation
+    # mark as spaCy's English tokenizer splits them; lines here may be empty.
+    "gopher_tokens",  # words and punctuation marks
+    "gopher_words",  # tokens that are not punctuation alone
+    "gopher_word_length",  # code points per such word
+    "gopher_hashes",  # '#' per token
+    "gopher_ellipses",  # "..." and "…" per token
+    "gopher_bullet_lines",  # share of lines that start with • or -
+    "gopher_ellipsis_lines",  # share of lines that end with an ellipsis
+    "gopher_alphabetic_words",  # share of tokens with a letter
+    "gopher_stop_words",  # how many of the eight stop words occur, in lower case
+    "repeated_lines",  # share of lines seen before in the document
+    "repeated_line_characters",  # their characters by those of the document
+    "repeated_paragraphs",  # the same for paragraphs, which end at an empty line
+    "repeated_paragraph_characters",
+    *(f"top_{n}_gram_characters" for n in range(2, 5)),  # of the commonest n-gram of tokens, by the document's
+    *(f"repeated_{n}_gram_characters" for n in range(5, 11)),  # of n-grams seen before, by the document's
+    "c4_lines",  # lines that C4's rules keep
+    "c4_sentences",  # sentences in them
+    "c4_lorem_ipsum_lines",  # lines that speak for leaving the document out
+    "c4_curly_bracket_lines",
+    "c4_unterminated_lines",  # lines that C4 leaves out, each by the first rule that fails
+    "c4_few_words_lines",
+    "c4_long_word_lines",
+    "c4_javascript_lines",
+    "c4_policy_lines",
+    "fineweb_terminal_lines",  # share of lines with text that end in punctuation of any script
+    "fineweb_short_lines",  # share of lines with text of at most 30 characters
+    "fineweb_duplicate_characters",  # share of characters in lines seen before
+    "fineweb_newlines",  # line feeds per token
 )
-_INTEGER_STATISTICS = {"characters", "words", "lines", "stop_words"}
+_INTEGER_STATISTICS = {
+    "characters",
+    "words",
+    "lines",
+    "stop_words",
+    "gopher_tokens",
+    "gopher_words",
+    "gopher_stop_words",
+}
+_INTEGER_STATISTICS |= {name for name in STATISTIC_NAMES if name.startswith("c4_")}
 STATISTICS = pa.struct(
     [pa.field(name, pa.int32() if name in _INTEGER_STATISTICS else pa.float32()) for name in STATISTIC_NAMES]
 )
@@ -77,6 +121,7 @@ RECORD = pa.schema(
         pa.field("url", pa.string()),
         pa.field("group", pa.string()),  # a column that the recipe may define domains by
         pa.field("created", TIMESTAMP),
+        pa.field("language_hint", pa.string()),  # what the page declares: a primary subtag such as `en`
         pa.field("license", pa.string()),
         pa.field("flags", pa.list_(pa.string()), nullable=False),
         pa.field("error", pa.string()),  # reason why there is no document; null when there is one
@@ -100,6 +145,7 @@ SCORED = pa.schema(
         pa.field("language_confidence", pa.float32()),
         pa.field("statistics", STATISTICS),
         pa.field("personal_data", PERSONAL_DATA),
+        pa.field("lexicon", LEXICON),  # null where no list applies
         pa.field("bytes", pa.int32(), nullable=False),  # of the text in UTF-8
         pa.field("tokens", pa.int32(), nullable=False),
         *_SCORES,

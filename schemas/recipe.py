@@ -4,19 +4,24 @@ Unknown keys fail with the nearest known name. `pipelines.recipes` finds, extend
 recipes; this module only says what a valid one is. Sizes are in bytes unless a name says otherwise.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from .taxonomy import HARMS
 
 __all__ = [
+    "C4",
     "ClassifyOptions",
     "Domain",
     "ExtractionOptions",
     "Fields",
+    "FineWeb",
+    "GopherQuality",
+    "GopherRepetition",
     "Input",
     "LanguageOptions",
+    "LexiconOptions",
     "NormalizeOptions",
     "Output",
     "PersonalDataOptions",
@@ -28,9 +33,11 @@ __all__ = [
     "Takedown",
     "TokensOptions",
     "Weighing",
+    "WordList",
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
+PersonalDataKind = Literal["email", "ip", "phone", "iban", "card", "national_id", "address"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 MAX_DOMAINS = 64
 
@@ -92,7 +99,8 @@ class Reading(Model):
 class ExtractionOptions(Model):
     """HTML to text, in a child process that is killed and replaced when it exceeds a limit."""
 
-    extractor: Literal["resiliparse"] = "resiliparse"
+    extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"  # trafilatura: an extra, six times as slow
+    comments: bool = True  # whether readers' comments below a page are text of the document
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     memory_bytes: Annotated[int, Field(ge=256 << 20)] = 2 << 30
 
@@ -102,19 +110,44 @@ class NormalizeOptions(Model):
 
 
 class PersonalDataOptions(Model):
-    """Typed placeholders instead of e-mail addresses, IP addresses and the like."""
+    """Typed placeholders instead of e-mail addresses, telephone numbers and the like."""
 
     mask: bool = True
+    kinds: list[PersonalDataKind] = Field(default_factory=lambda: list(get_args(PersonalDataKind)))
 
 
 class LanguageOptions(Model):
     """Language identification by byte n-grams."""
 
     max_bytes: Annotated[int, Field(ge=64)] = 2048  # the first bytes of a document are enough
+    model: str | None = None  # a fastText file, for example lid.176.ftz; default: py3langid's tables
 
 
 class StatisticsOptions(Model):
     """Quality statistics in the manner of Gopher and C4."""
+
+
+class WordList(Model):
+    """A text file of terms, one a line; lines that begin with `#` are comments."""
+
+    name: Name
+    path: str
+    language: str | None = None  # of the documents that it is for; null: all
+
+
+class LexiconOptions(Model):
+    """Occurrences of the terms of word lists: evidence of topic, which no rule of the policy reads."""
+
+    lists: list[WordList] = Field(default_factory=list)
+    leetspeak: bool = True  # digits and symbols that stand for letters
+    look_alikes: bool = True  # Cyrillic and Greek letters among Latin ones
+    repeats: bool = True  # "sooo" is "so"
+
+    @model_validator(mode="after")
+    def _lists_differ(self) -> "LexiconOptions":
+        if len({(item.name, item.language) for item in self.lists}) < len(self.lists):
+            raise ValueError("lists: two word lists have one name and one language")
+        return self
 
 
 class TokensOptions(Model):
@@ -136,6 +169,7 @@ class Stages(Model):
     personal_data: PersonalDataOptions = PersonalDataOptions()
     language: LanguageOptions = LanguageOptions()
     statistics: StatisticsOptions = StatisticsOptions()
+    lexicon: LexiconOptions = LexiconOptions()
     tokens: TokensOptions = TokensOptions()
     classify: ClassifyOptions = ClassifyOptions()
 
@@ -158,6 +192,60 @@ def _harm_names(thresholds: dict[str, float]) -> dict[str, float]:
 HarmThresholds = Annotated[dict[str, Share], AfterValidator(_harm_names)]
 
 
+def _published(thresholds: Any) -> Any:
+    return {} if thresholds == "default" else thresholds
+
+
+class GopherQuality(Model):
+    """Quality rules of Gopher (arXiv 2112.11446, table A1) as datatrove applies them; words as spaCy splits them."""
+
+    min_words: int | None = 50
+    max_words: int | None = 100_000
+    min_word_length: float | None = 3
+    max_word_length: float | None = 10
+    max_hashes: float | None = 0.1  # per word or punctuation mark
+    max_ellipses: float | None = 0.1
+    max_bullet_lines: Share | None = 0.9
+    max_ellipsis_lines: Share | None = 0.3
+    min_alphabetic_words: Share | None = 0.8  # punctuation marks count as words here
+    min_stop_words: int | None = 2  # different ones of eight; English documents only
+
+
+class GopherRepetition(Model):
+    """Repetition rules of Gopher: shares of lines and paragraphs seen before, and of characters in them or in n-grams."""
+
+    max_repeated_lines: Share | None = 0.3
+    max_repeated_line_characters: Share | None = 0.2
+    max_repeated_paragraphs: Share | None = 0.3
+    max_repeated_paragraph_characters: Share | None = 0.2
+    max_top_2_gram_characters: float | None = 0.2
+    max_top_3_gram_characters: float | None = 0.18
+    max_top_4_gram_characters: float | None = 0.16
+    max_repeated_5_gram_characters: Share | None = 0.15
+    max_repeated_6_gram_characters: Share | None = 0.14
+    max_repeated_7_gram_characters: Share | None = 0.13
+    max_repeated_8_gram_characters: Share | None = 0.12
+    max_repeated_9_gram_characters: Share | None = 0.11
+    max_repeated_10_gram_characters: Share | None = 0.1
+
+
+class C4(Model):
+    """Document rules of C4 (arXiv 1910.10683). They look at the lines that C4 would keep; no line is taken out."""
+
+    min_sentences: int | None = 5
+    max_lorem_ipsum_lines: int | None = 0
+    max_curly_bracket_lines: int | None = 0
+
+
+class FineWeb(Model):
+    """Line rules that FineWeb adds to the others (arXiv 2406.17557)."""
+
+    min_terminal_lines: Share | None = 0.12
+    max_short_lines: Share | None = 0.67
+    max_duplicate_characters: Share | None = 0.01
+    max_newlines: float | None = 0.3  # per word or punctuation mark
+
+
 class Policy(Model):
     """What leaves the corpus whatever any charter says. `null` switches a rule off."""
 
@@ -172,6 +260,11 @@ class Policy(Model):
     min_alphabetic_words: Share | None = 0.7
     min_stop_words: int | None = None  # English documents only
     max_duplicate_lines: Share | None = 0.3
+    # Published rule sets: null, `default`, or own thresholds beside the published ones (null switches a rule off).
+    gopher_quality: Annotated[GopherQuality | None, BeforeValidator(_published)] = None
+    gopher_repetition: Annotated[GopherRepetition | None, BeforeValidator(_published)] = None
+    c4: Annotated[C4 | None, BeforeValidator(_published)] = None
+    fineweb: Annotated[FineWeb | None, BeforeValidator(_published)] = None
     min_quality: Share | None = None
     max_toxic: HarmThresholds = Field(default_factory=dict)  # the harm floor that binds all charters
     licenses_allowed: list[str] | None = None

@@ -123,6 +123,12 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
     for policy in _mappings([values.get("policy")]):
         for takedown in _mappings([policy.get("takedown")]):
             takedown.update({key: anchor(entry) for key, entry in takedown.items() if isinstance(entry, str)})
+    for stages in _mappings([values.get("stages")]):
+        for language in _mappings([stages.get("language")]):
+            language.update({key: anchor(entry) for key, entry in language.items() if key == "model"})
+        for lexicon in _mappings([stages.get("lexicon")]):
+            for item in _mappings(lexicon.get("lists")):
+                item.update({key: anchor(entry) for key, entry in item.items() if key == "path"})
     for weighing in _mappings([values.get("weighing")]):
         for charters in _mappings([weighing.get("charters")]):
             weighing["charters"] = {

@@ -31,6 +31,7 @@ class Row:
     url: str | None = None
     group: str | None = None
     created: int | None = None  # milliseconds since 1970
+    language_hint: str | None = None
     license: str | None = None
     flags: tuple[str, ...] = ()
     error: str | None = None

@@ -70,6 +70,7 @@ def to_records(table: pa.Table, first: int, source: Input, file: str, reading: R
         "url": _strings(table, columns.get("url")),
         "group": _strings(table, columns.get("group")),
         "created": _moments(table, columns.get("created")),
+        "language_hint": pa.nulls(rows, pa.string()),
         "license": license if source.license is None else pc.fill_null(license, source.license),
         "flags": flags,
         "error": error,

@@ -51,6 +51,11 @@ class HttpHead:
         match = CHARSET.search(self.headers.get("content-type", ""))
         return match[1] if match else ""
 
+    @property
+    def language(self) -> str:
+        """The languages that the server names, as it writes them, or an empty string."""
+        return self.headers.get("content-language", "")
+
 
 def parse_head(payload: bytes) -> HttpHead | None:
     """The head at the beginning of a response, or None where there is no HTTP status line."""

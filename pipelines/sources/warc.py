@@ -21,6 +21,7 @@ from . import Split
 from .batches import Row, byte_length, milliseconds, record_batches
 from .compression import Damage, Piece, codec_of, find_member, pieces
 from .extraction import Page, shared_extractor
+from .extraction_metadata import language_subtag
 from .files import RawFile, open_binary
 from .http import HttpHead, TooLarge, Undecodable, decode_body, parse_head
 
@@ -88,6 +89,8 @@ class WarcReader:
             if page is not None:
                 result = next(texts)
                 row.text, row.title, row.error = result.text, result.title, result.error
+                row.created = row.created if result.published is None else result.published
+                row.language_hint = result.language or row.language_hint
                 row.flags += ("encoding.replaced",) if result.replaced else ()
             yield row
 
@@ -168,7 +171,9 @@ class WarcReader:
             row.error = "read.http_body"
         else:
             if body.strip():
-                return row, Page(body, head.charset, plain=head.content_type == PLAIN_TYPE)
+                row.language_hint = language_subtag(head.language) or None
+                plain = head.content_type == PLAIN_TYPE
+                return row, Page(body, head.charset, plain, row.url or "", row.created)
             row.error = "read.empty"
         return row
 

@@ -18,9 +18,10 @@ __all__ = ["ORDER", "Stage", "build_stages"]
 
 ORDER = {
     "normalize": "Normalize",
-    "personal_data": "PersonalData",
     "language": "Language",
+    "personal_data": "PersonalData",  # numbering plans go by language
     "statistics": "Statistics",
+    "lexicon": "Lexicon",
     "tokens": "Tokens",
     "classify": "Classify",
 }

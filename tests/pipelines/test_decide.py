@@ -49,6 +49,7 @@ def test_a_sound_document_has_no_reasons() -> None:
         ({"license": "CC-BY-NC-4.0"}, "license.not_allowed"),
         ({"language": "fr"}, "language.not_wanted"),
         ({"language_confidence": 0.4}, "language.uncertain"),
+        ({"language": None, "language_confidence": None, "statistics": {"stop_words": 1}}, "language.uncertain"),
         ({"statistics": {"words": 19}}, "statistics.too_few_words"),
         ({"statistics": {"words": 200_001}}, "statistics.too_many_words"),
         ({"statistics": {"mean_word_length": 10.1}}, "statistics.mean_word_length"),

@@ -57,6 +57,17 @@ def test_takedown_lists_may_be_files(tmp_path: Path) -> None:
     assert (takedown.hosts, takedown.ids) == (["a.example", "b.example"], ["k"])
 
 
+def test_files_of_stages_lie_beside_the_recipe(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "r.yaml",
+        "name: r\ninputs: [{name: x, paths: [y.jsonl]}]\n"
+        "stages: {language: {model: lid.ftz}, lexicon: {lists: [{name: roots, path: lists/en.txt, language: en}]}}\n",
+    )
+    stages = load_recipe(path).stages
+    assert stages.language.model == str(tmp_path / "lid.ftz")
+    assert stages.lexicon.lists[0].path == str(tmp_path / "lists/en.txt")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

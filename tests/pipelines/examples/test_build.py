@@ -80,8 +80,8 @@ def scored(records: tuple[list[pa.RecordBatch], dict[str, int]]) -> pa.Table:
     options = Stages()
     stages = [
         Normalize(options.normalize),
-        PersonalData(options.personal_data),
         Language(options.language),
+        PersonalData(options.personal_data),
         Statistics(options.statistics),
     ]
     for stage in stages:

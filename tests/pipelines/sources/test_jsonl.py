@@ -42,6 +42,7 @@ def test_fields_are_mapped_by_dotted_names(tmp_path, read_all) -> None:
             "url": "http://example.org/literal",
             "group": "gardening",
             "created": CREATED,
+            "language_hint": None,
             "license": "CC0-1.0",
             "flags": [],
             "error": None,

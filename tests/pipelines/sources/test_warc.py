@@ -48,6 +48,7 @@ def test_a_response_becomes_a_document_with_its_metadata(tmp_path, read_all, pag
         "title": "Page 7",
         "url": "http://example.org/7",
         "group": None,
+        "language_hint": None,
         "license": "CC0-1.0",
         "flags": [],
         "error": None,
