@@ -5,6 +5,11 @@ text and scores the n-grams that it meets with a naive Bayes table. Here the sam
 numba kernel: labels are equal and confidences agree within 1/1000, 14 times as fast (22 µs instead of
 320 for 2,000 characters). The table's float16 values are exact multiples of 1/1024, so they are kept in
 16 bits and mostly summed as integers: half the memory of float32, and hardly a rounding.
+
+Mean accuracy over the 16 languages of masakhanews and bible-corpus that it knows, 12 of them African: 99.0 % on
+200 characters, 99.8 % on 1,000. The least are Xhosa (92.9 and 99.7 %; else Zulu), Nigerian Pidgin (95.2 and
+97.2 %; else English) and Basque (96.0 and 99.3 %). A language that it does not know is taken for a
+neighbour, often with confidence: Rundi for Kinyarwanda, Tigrinya for Amharic. A fastText file can stand in.
 """
 
 import hashlib
@@ -21,16 +26,21 @@ from numba import njit
 
 from ...schemas.arrays import replace_column, string_buffers
 from ...schemas.document import to_grid
-from ...schemas.errors import ModelError
+from ...schemas.errors import InputError, ModelError
 from ...schemas.recipe import LanguageOptions
+from .utf8 import LETTER, decode, unicode_classes
 
-__all__ = ["Language"]
+__all__ = ["INVISIBLE", "Language"]
 
 SCALE = 1024  # of the integer table
 LANES = 4
 WIDTH = 144  # of a row of the table: 142 classes, and two columns of zeros that make it whole vectors
 LN2 = math.log(2)
 NEGLIGIBLE = -25  # e^-25 moves no confidence by a thousandth
+HAS_LETTER, HAS_INVISIBLE = 1, 2
+# Zero-width spaces, directions and invisible operators. Joiners stay: Persian and Indic scripts spell with them.
+INVISIBLE = (0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070))
+_REMOVED = dict.fromkeys(INVISIBLE)
 Array = np.ndarray[Any, Any]
 
 
@@ -92,6 +102,28 @@ def _depth(moves: Array, rows: Array) -> int:
         border = np.flatnonzero(steps & ~reached)
         reached[border] = True
     return depth
+
+
+@njit(cache=True, nogil=True)
+def _examine(data, starts, ends, classes, findings):  # type: ignore[no-untyped-def]
+    """Fill `findings`, uint8 (rows,): whether there is a letter, and one of INVISIBLE."""
+    for row in range(len(starts)):
+        found = 0
+        i, end = starts[row], ends[row]
+        while i < end:
+            byte = data[i]
+            if byte < 0x80:
+                if 97 <= byte | 32 <= 122:
+                    found |= HAS_LETTER
+                i += 1
+                continue
+            point, width = decode(data, i, end)
+            if classes[point] & LETTER:
+                found |= HAS_LETTER
+            elif 0x200B <= point <= 0x206F and point in INVISIBLE:
+                found |= HAS_INVISIBLE
+            i += width
+        findings[row] = found
 
 
 @njit(cache=True, nogil=True)
@@ -201,49 +233,105 @@ def _identify(data, starts, ends, moves, states, depth, weights, floors, priors,
         confidence[row] = scores[winner] / total
 
 
-class Language:
-    """`language` (ISO 639 code) and `language_confidence` (probability on the grid) added.
+class Ngrams:
+    """py3langid's model over the kernel."""
 
-    Only the first `max_bytes` bytes, cut at a character's border, are read. The text is taken to be NFC, as
-    `normalize.v1` leaves it. The confidence is a softmax at temperature √bytes, which py3langid chose to be
-    calibrated across lengths; a text without a single known n-gram gets an arbitrary label near 1/142.
-    Rows without text get null. A language that is there already (the recipe's input names it) stays,
-    with confidence 1.
+    def __init__(self) -> None:
+        self.tables = load_tables()
+        self.labels = pa.array(self.tables.labels, pa.string())
+
+    def classify(self, data: Array, starts: Array, ends: Array, findings: Array) -> tuple[pa.Array, Array]:
+        """Label and probability of each span, both of shape (rows,)."""
+        best, confidence, lower_case = self._identify(data, starts, ends)
+        view = data.data
+        others: dict[int, str] = {}
+        for row in np.flatnonzero(~lower_case & (ends > starts) | (findings & HAS_INVISIBLE > 0)).tolist():
+            text = str(view[starts[row] : ends[row]], "utf-8", "replace")
+            other = text.translate(_REMOVED)
+            if not lower_case[row] and other.isupper():  # judged by its lower-case form, as py3langid does
+                other = unicodedata.normalize("NFC", other.lower())
+            if other != text:
+                others[row] = other
+        if others:
+            rows = list(others)
+            best[rows], confidence[rows], _ = self._identify(*_spans(pa.array(others.values(), pa.string()), 1 << 30))
+        return self.labels.take(pa.array(best)), confidence
+
+    def _identify(self, data: Array, starts: Array, ends: Array) -> tuple[Array, Array, Array]:
+        """Class, probability and whether there is a lower-case ASCII letter, each of shape (rows,)."""
+        best = np.zeros(len(starts), np.int32)
+        confidence = np.zeros(len(starts), np.float32)
+        lower_case = np.zeros(len(starts), np.bool_)
+        _identify(data, starts, ends, *self.tables[:-1], best, confidence, lower_case)
+        return best, confidence, lower_case
+
+
+class FastTextFile:
+    """A fastText classifier whose labels are languages. Raises ModelError for a file that is none."""
+
+    def __init__(self, path: str) -> None:
+        from fasttext.FastText import fasttext
+
+        self._model = fasttext.fasttext()
+        try:
+            self._model.loadModel(path)
+            self._model.predict("a\n", 1, 0.0, "strict")
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"language.model {path} is no fastText classifier ({error})") from error
+
+    def classify(self, data: Array, starts: Array, ends: Array, findings: Array) -> tuple[pa.Array, Array]:
+        """Label and probability of each span, both of shape (rows,); null where the model knows no part of it."""
+        view = data.data
+        labels: list[str | None] = []
+        confidence = np.zeros(len(starts), np.float32)
+        for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            line = str(view[start:end], "utf-8", "replace").translate(_REMOVED).replace("\n", " ")
+            found = self._model.predict(line + "\n", 1, 0.0, "strict")
+            labels.append(found[0][1].removeprefix("__label__") if found else None)
+            confidence[row] = found[0][0] if found else 0.0
+        return pa.array(labels, pa.string()), confidence
+
+
+class Language:
+    """`language` and `language_confidence` (probability on the grid) added.
+
+    Only the first `max_bytes` bytes, cut at a character's border, are read, without INVISIBLE characters; the
+    text is taken to be NFC, as `normalize.v1` leaves it. A text without letters has no language: both are null.
+    py3langid's labels are ISO 639 codes (`zxx` for what is no language), and its confidence is a softmax at
+    temperature √bytes, which it chose to be calibrated across lengths. With the option `model` (a fastText
+    file) labels are the file's, without `__label__`. A language that is there already (the recipe's input
+    names it) stays, with confidence 1. Raises InputError or ModelError for a file that cannot be used.
     """
 
     name = "language"
-    version = "language.v1"
+    version = "language.v2"
 
     def __init__(self, options: LanguageOptions) -> None:
         self.options = options
-        self.tables: Tables | None = None
+        self._identifier: Ngrams | FastTextFile | None = None
 
     def setup(self) -> None:
-        if self.tables is None:
-            self.tables = load_tables()
-            self._classify(*_spans(pa.array(["a"]), self.options.max_bytes))
+        if self._identifier is None:
+            self._identifier = FastTextFile(self.options.model) if self.options.model else Ngrams()
+            self._classify(pa.array(["a"]))
 
     def identity(self) -> dict[str, str]:
         import py3langid
 
-        model = Path(py3langid.__file__).parent / "data" / "model.npz.xz"
+        model = self.options.model or Path(py3langid.__file__).parent / "data" / "model.npz.xz"
+        try:
+            content = Path(model).read_bytes()
+        except OSError as error:
+            raise InputError(f"stages.language.model: cannot read {model} ({error.strerror})") from error
         return {
             "version": self.version,
             "max_bytes": str(self.options.max_bytes),
-            "model": hashlib.blake2b(model.read_bytes(), digest_size=16).hexdigest(),
+            "model": hashlib.blake2b(content, digest_size=16).hexdigest(),
         }
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         self.setup()
-        assert self.tables is not None
-        text = batch["text"]
-        data, starts, ends = _spans(text, self.options.max_bytes)
-        best, confidence, lower_case = self._classify(data, starts, ends)
-        self._lower_shouts(data, starts, ends, lower_case, best, confidence)
-        empty = pa.array(ends == starts)
-        labels = pa.array(self.tables.labels, pa.string())
-        language = pc.if_else(empty, pa.scalar(None, pa.string()), labels.take(pa.array(best)))
-        measured = pc.if_else(empty, pa.scalar(None, pa.float32()), pa.array(to_grid(confidence)))
+        language, measured = self._classify(batch["text"])
         if batch.schema.get_field_index("language") >= 0:
             given = batch["language"]
             measured = pc.if_else(pc.is_valid(given), pa.scalar(1.0, pa.float32()), measured)
@@ -251,29 +339,16 @@ class Language:
         batch = replace_column(batch, "language", language)
         return replace_column(batch, "language_confidence", measured)
 
-    def _classify(self, data: Array, starts: Array, ends: Array) -> tuple[Array, Array, Array]:
-        """Class, probability and whether there is a lower-case ASCII letter, each of shape (rows,)."""
-        assert self.tables is not None
-        best = np.zeros(len(starts), np.int32)
-        confidence = np.zeros(len(starts), np.float32)
-        lower_case = np.zeros(len(starts), np.bool_)
-        _identify(data, starts, ends, *self.tables[:-1], best, confidence, lower_case)
-        return best, confidence, lower_case
-
-    def _lower_shouts(
-        self, data: Array, starts: Array, ends: Array, lower_case: Array, best: Array, confidence: Array
-    ) -> None:
-        """Judge text all in capitals by its lower-case form, as py3langid does; in place."""
-        view = data.data
-        shouts: dict[int, str] = {}
-        for row in np.flatnonzero(~lower_case & (ends > starts)).tolist():
-            text = str(view[starts[row] : ends[row]], "utf-8", "replace")
-            if text.isupper():
-                shouts[row] = unicodedata.normalize("NFC", text.lower())
-        if shouts:
-            rows = list(shouts)
-            spans = _spans(pa.array(list(shouts.values()), pa.string()), 1 << 30)
-            best[rows], confidence[rows], _ = self._classify(*spans)
+    def _classify(self, text: pa.StringArray) -> tuple[pa.Array, pa.Array]:
+        """Label and confidence of each row, null where there is no letter."""
+        assert self._identifier is not None
+        data, starts, ends = _spans(text, self.options.max_bytes)
+        findings = np.zeros(len(starts), np.uint8)
+        _examine(data, starts, ends, unicode_classes(), findings)
+        labels, confidence = self._identifier.classify(data, starts, ends, findings)
+        known = pc.and_(pa.array(findings & HAS_LETTER > 0), pc.is_valid(labels))
+        nothing = pa.scalar(None, pa.string()), pa.scalar(None, pa.float32())
+        return pc.if_else(known, labels, nothing[0]), pc.if_else(known, pa.array(to_grid(confidence)), nothing[1])
 
 
 def _frozen(array: Array) -> Array:
