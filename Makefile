@@ -21,7 +21,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: .venv-bench/.ready
+bench: .venv-bench/.ready .venv-dolma/.ready
 	.venv-bench/bin/python -m tests.benchmarks.score_path
 
 lock: $(READY)
@@ -42,5 +42,11 @@ $(READY): requirements.lock pyproject.toml
 	.venv-bench/bin/python -m pip install --quiet --editable . --group bench
 	touch $@
 
+# Dolma needs NumPy 1; where it has no wheel, the benchmark says so and goes on.
+.venv-dolma/.ready: .venv-bench/.ready
+	$(PYTHON) -m venv .venv-dolma
+	-.venv-bench/bin/uv pip install --quiet --python .venv-dolma/bin/python dolma==1.2.1 'numpy<2'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-bench $(RUNS) build dist *.egg-info
+	rm -rf .venv .venv-bench .venv-dolma $(RUNS) build dist *.egg-info

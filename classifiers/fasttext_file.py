@@ -23,6 +23,7 @@ __all__ = ["FastTextModel", "Features", "Vocabulary", "Windows", "features", "pa
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Integers = np.ndarray[Any, np.dtype[np.int32]]
+Words = np.ndarray[Any, np.dtype[np.uint64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 MAGIC, VERSION = 793712314, 12
@@ -42,7 +43,10 @@ class Vocabulary:
     word_bytes: Bytes  # all words, one after the other
     word_offsets: Integers  # (words + 1,)
     slots: Integers  # hash table: index of a word, -1 where empty; its length is a power of two
+    tails: Words  # (words,) a 1 and the last bytes of each word, 8 together, as one number
     kept: Integers  # (buckets,) row below the words, -1 where pruned; empty where nothing was pruned
+    sieve: Words  # (buckets / 64, 2) which of 64 buckets are kept, as bits, and how many are before them
+    places: Integers  # (buckets kept,) their rows, in the order of the buckets
 
     @classmethod
     def build(cls, words: Sequence[bytes], buckets: int, kept: Integers | None = None) -> Self:
@@ -51,8 +55,13 @@ class Vocabulary:
         word_offsets = np.cumsum([0, *map(len, words)], dtype=np.int32)
         slots = np.full(1 << (4 * max(len(words), 1)).bit_length(), -1, np.int32)
         _fill_slots(word_bytes, word_offsets, slots)
+        tails = np.array([int.from_bytes((b"\1" + word)[-8:], "big") for word in words], np.uint64)
         kept = np.empty(0, np.int32) if kept is None else kept
-        return cls(tuple(words), buckets, word_bytes, word_offsets, slots, kept)
+        bits = np.zeros((-(-len(kept) // 64), 64), np.uint8)
+        bits.ravel()[: len(kept)] = kept >= 0
+        numbers = bits.sum(axis=1, dtype=np.uint64)
+        sieve = np.column_stack([np.packbits(bits, bitorder="little").view("<u8"), np.cumsum(numbers) - numbers])
+        return cls(tuple(words), buckets, word_bytes, word_offsets, slots, tails, kept, sieve, kept[kept >= 0])
 
 
 @dataclass(frozen=True)
@@ -236,17 +245,18 @@ def _fill_slots(word_bytes: Bytes, word_offsets: Integers, slots: Integers) -> N
 
 @numba.njit(inline="always")
 def _find(
-    data: Bytes, start: Any, stop: Any, hashed: Any, word_bytes: Bytes, word_offsets: Integers, slots: Integers
-) -> Any:
-    """The index of the word at data[start:stop], or -1."""
+    data: Bytes, start: Any, stop: Any, hashed: Any, tail: Any, word_bytes: Bytes, word_offsets: Integers,
+    slots: Integers, tails: Words,
+) -> Any:  # fmt: skip
+    """The index of the word at data[start:stop], or -1; `tail` as in Vocabulary."""
     mask = np.uint32(len(slots) - 1)
     slot = hashed & mask
     while slots[slot] >= 0:
         word = slots[slot]
         begin = word_offsets[word]
-        if word_offsets[word + 1] - begin == stop - start:
+        if tails[word] == tail and word_offsets[word + 1] - begin == stop - start:
             same = True
-            for position in range(stop - start):
+            for position in range(stop - start - 8):
                 if word_bytes[begin + position] != data[start + position]:
                     same = False
                     break
@@ -257,9 +267,18 @@ def _find(
 
 
 @numba.njit(inline="always")
+def _ones(bits: Any) -> Any:
+    """The number of bits set in a uint64."""
+    bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (bits * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@numba.njit(inline="always")
 def _gather(
-    data: Bytes, position: Any, limit: Any, stop: Any, buckets: int, word_bytes: Bytes,
-    word_offsets: Integers, slots: Integers, kept: Integers, found: Integers, paired: Integers,
+    data: Bytes, position: Any, limit: Any, stop: Any, buckets: int, word_bytes: Bytes, word_offsets: Integers,
+    slots: Integers, tails: Words, sieve: Words, places: Integers, found: Integers, paired: Integers,
 ) -> tuple[int, int, Any]:  # fmt: skip
     """Features of one line: the tokens that start in data[position:limit], then the end-of-line token.
 
@@ -269,18 +288,26 @@ def _gather(
     previous = np.uint64(0)
     first = True
     last = False
+    first_bucket = len(word_offsets) - 1
+    modulus = np.uint64(buckets)
+    mask = modulus - np.uint64(1) if buckets & (buckets - 1) == 0 else np.uint64(0)
     while not last:
         hashed = np.uint32(2166136261)
+        tail = np.uint64(1)
         if position < limit:
             start = position
             while position < stop and data[position] != 32:
-                hashed = np.uint32((hashed ^ np.uint32(np.int8(data[position]))) * np.uint32(16777619))
+                byte = data[position]
+                hashed = np.uint32((hashed ^ np.uint32(np.int8(byte))) * np.uint32(16777619))
+                tail = tail << np.uint64(8) | np.uint64(byte)
                 position += 1
-            word = _find(data, start, position, hashed, word_bytes, word_offsets, slots)
+            word = _find(data, start, position, hashed, tail, word_bytes, word_offsets, slots, tails)
             position += 1
         else:
-            hashed = _hash(END, 0, len(END))
-            word = _find(END, 0, len(END), hashed, word_bytes, word_offsets, slots)
+            for byte in END:
+                hashed = np.uint32((hashed ^ np.uint32(np.int8(byte))) * np.uint32(16777619))
+                tail = tail << np.uint64(8) | np.uint64(byte)
+            word = _find(END, 0, len(END), hashed, tail, word_bytes, word_offsets, slots, tails)
             last = True
         if word >= 0:
             found[words] = word
@@ -288,20 +315,26 @@ def _gather(
         # fastText keeps hashes as signed 32-bit integers and widens them to 64 bits.
         signed = np.uint64(np.int64(np.int32(hashed)))
         if not first:
-            bucket = np.int64((previous * np.uint64(116049371) + signed) % np.uint64(buckets))
-            if len(kept) > 0:
-                bucket = np.int64(kept[bucket])
-            if bucket >= 0:
-                paired[both] = len(word_offsets) - 1 + bucket
+            bucket = previous * np.uint64(116049371) + signed
+            bucket = bucket & mask if mask else bucket % modulus
+            if len(sieve) == 0:
+                paired[both] = first_bucket + np.int64(bucket)
                 both += 1
+            else:
+                bits = sieve[bucket >> np.uint64(6), 0]
+                bit = np.uint64(1) << (bucket & np.uint64(63))
+                if bits & bit:
+                    before = sieve[bucket >> np.uint64(6), 1] + _ones(bits & (bit - np.uint64(1)))
+                    paired[both] = first_bucket + places[before]
+                    both += 1
         previous, first = signed, False
     return words, both, position
 
 
 @numba.njit(cache=True, nogil=True)
 def _features(
-    data: Bytes, offsets: Integers, buckets: int, word_bytes: Bytes, word_offsets: Integers,
-    slots: Integers, kept: Integers, indices: Integers, ends: Any,
+    data: Bytes, offsets: Integers, buckets: int, word_bytes: Bytes, word_offsets: Integers, slots: Integers,
+    tails: Words, sieve: Words, places: Integers, indices: Integers, ends: Any,
 ) -> None:  # fmt: skip
     most = np.int64(0)
     for row in range(len(offsets) - 1):
@@ -312,7 +345,7 @@ def _features(
         start, stop = np.int64(offsets[row]), np.int64(offsets[row + 1])
         if start < stop:
             words, both, _ = _gather(
-                data, start, stop, stop, buckets, word_bytes, word_offsets, slots, kept, found, paired
+                data, start, stop, stop, buckets, word_bytes, word_offsets, slots, tails, sieve, places, found, paired
             )
             indices[total : total + words] = found[:words]
             indices[total + words : total + words + both] = paired[:both]
@@ -323,11 +356,15 @@ def _features(
 @numba.njit(cache=True, nogil=True)
 def _score(
     data: Bytes, offsets: Integers, window: int, distinct: bool, buckets: int, word_bytes: Bytes,
-    word_offsets: Integers, slots: Integers, kept: Integers, inputs: Floats, outputs: Floats,
-    logits: Floats, sizes: Integers, counts: Integers,
+    word_offsets: Integers, slots: Integers, tails: Words, sieve: Words, places: Integers, inputs: Floats,
+    outputs: Floats, logits: Floats, sizes: Integers, counts: Integers,
 ) -> None:  # fmt: skip
     dim, labels = inputs.shape[1], outputs.shape[0]
-    found, paired = np.empty(window // 2 + 4, np.int32), np.empty(window // 2 + 4, np.int32)
+    firsts, lasts = np.empty(labels, np.int64), np.empty(labels, np.int64)  # where a label's weights are not 0
+    for label in range(labels):
+        used = np.flatnonzero(outputs[label])
+        firsts[label], lasts[label] = (used[0], used[-1] + 1) if len(used) else (0, 0)
+    found, paired = np.empty(window + 8, np.int32), np.empty(window // 2 + 4, np.int32)
     hidden = np.empty(dim, np.float32)
     seen = np.full(inputs.shape[0], -1, np.int32)  # the last window that each feature was found in
     total = 0
@@ -339,23 +376,35 @@ def _score(
         while position < stop:
             limit = start + (part + 1) * length // parts
             words, both, position = _gather(
-                data, position, limit, stop, buckets, word_bytes, word_offsets, slots, kept, found, paired
-            )
+                data, position, limit, stop, buckets, word_bytes, word_offsets, slots, tails, sieve, places,
+                found, paired,
+            )  # fmt: skip
+            found[words : words + both] = paired[:both]
+            size = words + both
+            if distinct:
+                size = 0
+                for feature in range(words + both):
+                    index = found[feature]
+                    found[size] = index
+                    size += seen[index] != total
+                    seen[index] = total
             hidden[:] = 0
-            size = 0
-            for feature in range(words + both):
-                index = found[feature] if feature < words else paired[feature - words]
-                if distinct and seen[index] == total:
-                    continue
-                seen[index] = total
-                size += 1
+            feature = 0
+            while feature + 4 <= size:  # the order of the additions stays that of the features
+                one, two = found[feature], found[feature + 1]
+                three, four = found[feature + 2], found[feature + 3]
                 for d in range(dim):
-                    hidden[d] += inputs[index, d]
+                    hidden[d] = (((hidden[d] + inputs[one, d]) + inputs[two, d]) + inputs[three, d]) + inputs[four, d]
+                feature += 4
+            while feature < size:
+                for d in range(dim):
+                    hidden[d] += inputs[found[feature], d]
+                feature += 1
             size = max(size, 1)
             scale = np.float32(1 / np.sqrt(size)) if distinct else np.float32(1 / size)
             for label in range(labels):
                 value = np.float32(0)
-                for d in range(dim):
+                for d in range(firsts[label], lasts[label]):
                     value += outputs[label, d] * (hidden[d] * scale)
                 logits[total, label] = value
             sizes[total] = size
@@ -388,7 +437,7 @@ def window_logits(
     counts = np.empty(len(lengths), np.int32)
     v = model.vocabulary
     _score(
-        data, offsets, window, distinct, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.kept,
+        data, offsets, window, distinct, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.tails, v.sieve, v.places,
         model.inputs, outputs, logits, sizes, counts,
     )  # fmt: skip
     total = int(counts.sum())
@@ -400,5 +449,7 @@ def features(vocabulary: Vocabulary, data: Bytes, offsets: Integers) -> Features
     indices = np.empty(int(offsets[-1] - offsets[0]) + 4 * len(offsets), np.int32)
     ends = np.zeros(len(offsets), np.int64)
     v = vocabulary
-    _features(data, offsets, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.kept, indices, ends)
+    _features(
+        data, offsets, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.tails, v.sieve, v.places, indices, ends
+    )
     return Features(indices[: ends[-1]], ends)

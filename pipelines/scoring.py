@@ -24,7 +24,12 @@ UNKEYED = pa.schema([field for field in SCORED if field.name != "key"])
 
 @cache
 def ready_stages(options: str) -> Sequence[Stage]:
-    """The stages for `Stages` options given as JSON, set up once a process and shared by its tasks."""
+    """The stages for `Stages` options given as JSON, set up once a process and shared by its tasks.
+
+    Also has Arrow allocate by the C library: its own pool gives every batch's memory back to the system and
+    takes it again, page by page (a tenth of all CPU seconds).
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
     stages = build_stages(Stages.model_validate_json(options))
     for stage in stages:
         stage.setup()

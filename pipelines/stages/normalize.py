@@ -4,8 +4,8 @@ Text becomes Unicode NFC with plain line ends, without characters that nobody se
 space that means nothing. The id is taken from the clean text once more case-folded and with every run
 of white space as one space, so that twins that differ only in case, spaces or Unicode form share it.
 
-One compiled pass cleans every script; only documents that hold characters which NFC may change, and
-the folding of those outside ASCII, go through Python one by one.
+One compiled pass cleans and folds every script; only documents that hold characters which NFC may change,
+or case-folding outside ASCII, go through Python one by one.
 """
 
 import unicodedata
@@ -27,7 +27,9 @@ __all__ = ["Normalize"]
 
 VISIBLE, BLANK, LINE_END, REMOVED = 0, 1, 2, 3  # kinds of characters
 COMPOSING = 4  # bit beside them: NFC may change it or what stands before it
-NOT_ASCII, HAS_REMOVED, HAS_COMPOSING = 1, 2, 4  # findings about a row
+FOLDING = 8  # bit beside them: case-folding changes it, outside ASCII
+HAS_REMOVED, HAS_COMPOSING, HAS_FOLDING = 1, 2, 4  # findings about a row
+BLOCK = 32  # bytes copied at once where they are plain
 
 # RFC 3986, leniently: any scheme or none, user-info and port dropped, an IPv6 literal in brackets.
 HOST = (
@@ -59,14 +61,31 @@ def character_kinds() -> np.ndarray[Any, np.dtype[np.uint8]]:
     kinds[0x1161:0x1176] |= COMPOSING  # Hangul vowels and finals compose by rule
     kinds[0x11A8:0x11C3] |= COMPOSING
     kinds[0x2F800:0x2FA20] |= COMPOSING  # CJK compatibility ideographs
+    for point in range(0x80, 0x20000):
+        character = chr(point)
+        if character.casefold() != character:
+            kinds[point] |= FOLDING
     kinds.flags.writeable = False
     return kinds
 
 
+@njit(inline="always")
+def _is_plain(data, start):  # type: ignore[no-untyped-def]
+    """Whether the BLOCK bytes from `start` are visible ASCII with at most one space between them."""
+    odd = np.uint8(0)
+    for i in range(start, start + BLOCK):
+        byte = data[i]
+        odd |= np.uint8((byte < 32) | (byte > 126) | ((byte == 32) & (data[i - 1] == 32)))
+    return odd == 0
+
+
 @njit(cache=True, nogil=True)
 def _clean(data, offsets, kinds, text, text_offsets, folded, folded_offsets, findings):  # type: ignore[no-untyped-def]
-    """Clean every row into `text`, case-folded for ASCII rows into `folded`; `findings` are bits per row."""
-    write = fold = 0
+    """Clean every row into `text`, case-folded into `folded`; `findings` are bits per row.
+
+    A row with HAS_COMPOSING or HAS_FOLDING is not folded here.
+    """
+    write = fold = np.int64(0)
     for row in range(len(offsets) - 1):
         start, fold_start = write, fold
         line_end = write  # where the clean text ends if only white space follows
@@ -76,54 +95,69 @@ def _clean(data, offsets, kinds, text, text_offsets, folded, folded_offsets, fin
         i = np.int64(offsets[row])
         end = np.int64(offsets[row + 1])
         while i < end:
-            byte = data[i]
-            width = 1
-            if byte < 0x80:
-                kind = kinds[byte]
-            else:
-                found |= NOT_ASCII
-                point, width = decode(data, i, end)
-                kind = kinds[point]
-                if kind & COMPOSING:
-                    found |= HAS_COMPOSING
-                    kind &= 3
-            if kind == VISIBLE:
-                text[write] = byte
-                write += 1
-                for k in range(i + 1, i + width):
-                    text[write] = data[k]
-                    write += 1
-                line_end = write
+            if fold > fold_start and not pending and i + BLOCK <= end and _is_plain(data, i):
+                for k in range(BLOCK):
+                    text[write + k] = data[i + k]
+                for k in range(BLOCK):
+                    byte = data[i + k]
+                    folded[fold + k] = byte + 32 if 65 <= byte <= 90 else byte
+                i += BLOCK
+                pending = data[i - 1] == 32
+                write += BLOCK
+                fold += BLOCK - pending
+                line_end = write - pending
                 breaks = 0
-                if pending and fold > fold_start:
-                    folded[fold] = 32
-                    fold += 1
-                pending = False
-                folded[fold] = byte + 32 if 65 <= byte <= 90 else byte
-                fold += 1
-            elif kind == BLANK:
-                pending = True
-                if write > start:
-                    for k in range(i, i + width):
-                        text[write] = data[k]
-                        write += 1
-            elif kind == LINE_END:
-                pending = True
-                if byte == 13 and i + 1 < end and data[i + 1] == 10:
-                    width = 2
-                write = line_end
-                if write > start and breaks < 2:
-                    text[write] = 10
-                    write += 1
-                    breaks += 1
+                continue
+            stop = min(i + BLOCK, end)
+            while i < stop:
+                byte = data[i]
+                width = 1
+                if byte < 0x80:
+                    kind = kinds[byte]
+                else:
+                    point, width = decode(data, i, end)
+                    kind = kinds[point]
+                    if kind & COMPOSING:
+                        found |= HAS_COMPOSING
+                    if kind & FOLDING:
+                        found |= HAS_FOLDING
+                    kind &= 3
+                if kind == VISIBLE:
+                    if pending and fold > fold_start:
+                        folded[fold] = 32
+                        fold += 1
+                    text[write] = byte
+                    folded[fold] = byte + 32 if 65 <= byte <= 90 else byte
+                    for k in range(1, width):
+                        text[write + k] = folded[fold + k] = data[i + k]
+                    write += width
+                    fold += width
                     line_end = write
-            else:
-                found |= HAS_REMOVED
-            i += width
+                    breaks = 0
+                    pending = False
+                elif kind == BLANK:
+                    pending = True
+                    if write > start:
+                        for k in range(width):
+                            text[write + k] = data[i + k]
+                        write += width
+                elif kind == LINE_END:
+                    pending = True
+                    if byte == 13 and i + 1 < end and data[i + 1] == 10:
+                        width = 2
+                    write = line_end
+                    if write > start and breaks < 2:
+                        text[write] = 10
+                        write += 1
+                        breaks += 1
+                        line_end = write
+                else:
+                    found |= HAS_REMOVED
+                i += width
         write = line_end
         while write > start and text[write - 1] == 10:
             write -= 1
-        if found & NOT_ASCII:
+        if found & (HAS_COMPOSING | HAS_FOLDING):
             fold = fold_start
         text_offsets[row + 1] = write
         folded_offsets[row + 1] = fold
@@ -168,7 +202,7 @@ class Normalize:
 
 
 def _clean_rows(array: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray, np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Clean text, folded text (of ASCII rows only) and findings, each of shape (rows,)."""
+    """Clean text, folded text (of rows that the kernel folds) and findings, each of shape (rows,)."""
     data, offsets = string_buffers(array)
     size = int(offsets[-1] - offsets[0])
     text, folded = np.empty(size, np.uint8), np.empty(size, np.uint8)
@@ -195,7 +229,7 @@ def _ids(batch: pa.RecordBatch, folded: pa.StringArray, findings: np.ndarray[Any
     ids = [document_id(view[start:end]) for start, end in pairwise(offsets.tolist())]
     failed = pc.is_valid(batch["error"]).to_numpy(zero_copy_only=False)
     text = batch["text"]
-    for row in np.flatnonzero(((findings & NOT_ASCII) > 0) & ~failed):
+    for row in np.flatnonzero(((findings & (HAS_COMPOSING | HAS_FOLDING)) > 0) & ~failed):
         # Folding can undo NFC: U+0390 in upper case and back is three code points.
         content = unicodedata.normalize("NFC", text[row].as_py().casefold())
         ids[row] = document_id(" ".join(content.split()).encode())

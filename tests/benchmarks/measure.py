@@ -1,0 +1,105 @@
+"""Runs of the main job in processes of their own, so that CPU seconds and peak memory are the kernel's count.
+
+CPU seconds (user and system, all processes that a run started included) hardly depend on what else a machine
+does; wall seconds do, and stand beside them only where several workers are compared.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from florilegium.pipelines.engines import load_engine
+from florilegium.pipelines.phases import execute
+from florilegium.pipelines.plan import plan_run
+from florilegium.pipelines.progress import Silent
+from florilegium.pipelines.recipes import load_recipe
+
+__all__ = ["ROOT", "Measured", "run_measured"]
+
+ROOT = Path(__file__).resolve().parents[2]
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run took."""
+
+    cpu_seconds: float  # user and system of all processes, start-up included
+    peak_mib: float  # resident memory of the driver, which does the work where there is one worker
+    documents: int
+    text_bytes: int
+    phases: dict[str, float]  # wall seconds
+    stages: dict[str, float]  # wall seconds inside the phase `score`
+
+
+class _Clock(Silent):
+    """Notes when each phase began."""
+
+    def __init__(self) -> None:
+        self.starts: dict[str, float] = {}
+
+    def phase(self, name: str, tasks: int, finished: int) -> None:
+        self.starts[name] = time.perf_counter()
+
+    def seconds(self) -> dict[str, float]:
+        times = [*self.starts.values(), time.perf_counter()]
+        return {name: times[index + 1] - times[index] for index, name in enumerate(self.starts)}
+
+
+def run_measured(recipe: str, overrides: Sequence[str], output: Path, workers: int = 1) -> Measured:
+    """Run a recipe in a process of its own. Raises CalledProcessError where it fails.
+
+    Call it while no other child process runs: it waits for all of them. Worker processes that outlive
+    their parent for a moment are adopted and counted on Linux; elsewhere they are missed.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    command = [sys.executable, "-m", __name__, recipe, str(output), str(workers), *overrides]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    told = process.stdout.read()
+    seconds = 0.0
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended, status, usage = os.wait4(-1, 0)
+            seconds += usage.ru_utime + usage.ru_stime
+            if ended == process.pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Measured(**json.loads(told) | {"cpu_seconds": seconds})
+
+
+def _peak_mib() -> float:
+    """Of this process since it began its program; `ru_maxrss` would count its parent's memory on Linux."""
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / (1 << 10)
+
+
+def _run(recipe: str, output: str, workers: int, overrides: Sequence[str]) -> dict[str, Any]:
+    clock = _Clock()
+    plan = plan_run(load_recipe(recipe, overrides))
+    outcome = execute(plan, output, load_engine("local", workers), clock)
+    phases = clock.seconds()
+    markers = list(outcome.run.finished("score", len(outcome.run.payloads("score"))).values())
+    stages: dict[str, float] = {}
+    for marker in markers:
+        for name, value in marker["seconds"].items():
+            stages[name] = stages.get(name, 0.0) + value
+    text_bytes = sum(marker["text_bytes"] for marker in markers)
+    return asdict(Measured(0.0, _peak_mib(), outcome.ledger.total("read"), text_bytes, phases, stages))
+
+
+if __name__ == "__main__":
+    print(json.dumps(_run(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:])))
