@@ -105,7 +105,7 @@ def run_task(url: str, phase: str, index: int, progress: Progress = SILENT) -> b
         folder.write_json(run.marker_name(phase, index), {"key": run.task_key(phase, payload), **marker})
         folder.remove(_note_name(phase, index))
     except Exception as error:
-        told = explain_os_error(error) if isinstance(error, OSError) else error
+        told = explain_os_error(error, url) if isinstance(error, OSError) else error
         final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError)
         note = {
             "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",

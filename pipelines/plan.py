@@ -84,14 +84,13 @@ def plan_run(recipe: Recipe) -> RunPlan:
     return RunPlan(recipe, splits, charters, identity, models)
 
 
-def plan_reweighing(run: "Run", recipe: Recipe) -> RunPlan:
+def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) -> RunPlan:
     """The plan of a run over another run's scored documents; `recipe` may differ in what comes after scoring."""
     there, here = run.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
     for part in ("seed", "inputs", "reading", "extraction", "stages"):
         found = _first_difference(there[part], here[part], part)
         if found:
             raise RequestError(f"{found[0]} decides the scores; change it in the recipe and run it anew")
-    recipe, charters = _with_charters(recipe)
     splits = [Split(**payload) for payload in run.payloads("score")]
     identity = {**run.manifest.identity, **_decision_identity(recipe, charters)}
     return RunPlan(recipe, splits, charters, identity, run.manifest.models, scored_in=run.scored_url)

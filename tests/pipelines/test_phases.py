@@ -21,7 +21,7 @@ from florilegium.pipelines.recipes import load_recipe
 from florilegium.pipelines.reweigh import reweigh
 from florilegium.pipelines.validation import validate
 from florilegium.schemas.document import REJECT, SHARD
-from florilegium.schemas.errors import OutputError, TaskError
+from florilegium.schemas.errors import OutputError, RequestError, TaskError
 
 SENTENCES = [
     "I was sure that the ladder would hold, and I was wrong about that.",
@@ -221,6 +221,12 @@ def test_other_charters_without_scoring_equal_a_new_run(finished: Outcome, corpu
     assert checksums(anew) != checksums(finished)
     assert not list((tmp_path / "anew").glob("scored/*.parquet"))
     assert [check.faults for check in validate(str(tmp_path / "anew"))] == [[]] * 6
+    stricter = reweigh(
+        finished.run.folder.url, None, str(tmp_path / "b"), ["policy.min_words=60"], load_engine("local", 1)
+    )
+    assert checksums(stricter) == checksums(run(corpus, str(tmp_path / "c"), "policy.min_words=60"))
+    with pytest.raises(RequestError, match="seed decides the scores"):
+        reweigh(finished.run.folder.url, None, str(tmp_path / "d"), ["seed=3"], load_engine("local", 1))
 
 
 def test_nothing_kept_is_no_crash(corpus: Path, tmp_path: Path) -> None:
