@@ -133,6 +133,17 @@ class Folder:
             with self.filesystem.open(self._path(name), "rb") as handle, pq.ParquetFile(handle) as file:
                 yield file
 
+    @contextlib.contextmanager
+    def as_local(self, name: str) -> Iterator[str]:
+        """A local path with a file's content, for libraries that open paths only."""
+        if self.is_local:
+            yield self._path(name)
+            return
+        with tempfile.TemporaryDirectory(prefix="florilegium-") as scratch:
+            target = str(Path(scratch, "file"))
+            self.filesystem.get_file(self._path(name), target)
+            yield target
+
     def sha256(self, name: str) -> str:
         with self.filesystem.open(self._path(name), "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
