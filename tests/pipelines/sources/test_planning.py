@@ -95,7 +95,7 @@ def test_suffixes_tell_the_format(tmp_path: Path) -> None:
 def test_first_bytes_tell_the_format_of_a_named_file(tmp_path: Path) -> None:
     contents = {"jsonl": b'\n {"text": 1}', "warc": b"WARC/1.0\r\n"}
     for kind, content in contents.items():
-        for name, data in {"plain": content, "packed": gzip.compress(content)}.items():
+        for name, data in {"plain": content, "packed": gzip.compress(content, mtime=0)}.items():
             (tmp_path / name).write_bytes(data)
             assert [split.format for split in plan(tmp_path / name)] == [kind]
 
@@ -106,7 +106,11 @@ def test_first_bytes_tell_the_format_of_a_named_file(tmp_path: Path) -> None:
         ("missing", None, "missing: no such file or folder; correct the path"),
         ("*.jsonl", None, r"no file matches; name a file, a glob or a folder that holds"),
         ("unknown.bin", b"\x00\x01", "unknown format; set `format` of input 'i' to"),
-        ("old.arc.gz", gzip.compress(b"filedesc://x 1.2.3.4"), "ARC files are not supported; convert them to WARC"),
+        (
+            "old.arc.gz",
+            gzip.compress(b"filedesc://x 1.2.3.4", mtime=0),
+            "ARC files are not supported; convert them to WARC",
+        ),
     ],
 )
 def test_wrong_requests_name_the_path_and_the_remedy(
@@ -153,7 +157,7 @@ def test_stores_with_checksums_are_believed(monkeypatch: pytest.MonkeyPatch) -> 
 def test_object_stores(read_all, tree: Path) -> None:
     fs = fsspec.filesystem("memory")
     fs.pipe("/inputs/x/a.jsonl", LINE * 500)
-    fs.pipe("/inputs/y/b.jsonl.gz", gzip.compress(LINE))
+    fs.pipe("/inputs/y/b.jsonl.gz", gzip.compress(LINE, mtime=0))
     rows, _ = read_all("memory://inputs", split_bytes=1024)
     assert [row["provenance"]["file"] for row in rows] == ["x/a.jsonl"] * 500 + ["y/b.jsonl.gz"]
     assert files(plan("memory://inputs/*/a.jsonl")) == ["x/a.jsonl"]
