@@ -96,13 +96,16 @@ def score(
 @app.command()
 def weigh(
     run_folder: RunArgument,
-    charters: Annotated[str, typer.Option("--charters", help="A folder of charters, or NAME=SHARE,NAME=SHARE.")],
+    charters: Annotated[
+        str | None,
+        typer.Option("--charters", help="A folder of charters, or NAME=SHARE,NAME=SHARE; default: the same."),
+    ] = None,
     output: OutputOption = None,
     workers: WorkersOption = None,
     overrides: SetOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
-    """Weigh a run's scored documents anew with other charters; nothing is scored again."""
+    """Weigh a run's scored documents anew, with other charters, policy or domains; nothing is scored again."""
     from .console import listen
     from .engines import load_engine
     from .reweigh import reweigh

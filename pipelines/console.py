@@ -13,6 +13,7 @@ __all__ = ["listen"]
 
 LINE_SECONDS = 10.0
 WORDS = {
+    "boilerplate": "Find boilerplate",
     "score": "Score",
     "decide": "Decide",
     "weigh": "Weigh",
@@ -29,7 +30,7 @@ def listen() -> Iterator[Listener]:
         yield _Lines(console)
         return
     columns = (
-        TextColumn("{task.description:<13}"),
+        TextColumn("{task.description:<16}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

@@ -117,12 +117,9 @@ def provenance_reasons(table: pa.Table, policy: Policy) -> Reasons:
     reasons = Reasons(table.num_rows)
     for error in sorted(set(pc.unique(table["error"]).to_pylist()) - {None}):
         reasons.add(error, _mask(pc.equal(table["error"], error)))
-    for reason, mask in _takedown(table, policy.takedown):
-        reasons.add(reason, mask)
-    license = pc.utf8_lower(table["license"])
-    reasons.add("license.denied", _is_in(license, [name.lower() for name in policy.licenses_denied]))
-    if policy.licenses_allowed is not None:
-        reasons.add("license.not_allowed", ~_is_in(license, [name.lower() for name in policy.licenses_allowed]))
+    document = _mask(pc.is_null(table["error"]))
+    for reason, mask in [*_takedown(table, policy.takedown), *_license(table, policy)]:
+        reasons.add(reason, mask & document)
     return reasons
 
 
@@ -141,6 +138,13 @@ def _takedown(table: pa.Table, takedown: Takedown) -> Iterator[tuple[str, Mask]]
         yield "takedown.id", _is_in(table["id"], ids) | _is_in(table["source_id"], ids)
     yield "takedown.url", _is_in(table["url"], list(takedown.urls))
     yield "takedown.host", _below_hosts(table["host"], list(takedown.hosts))
+
+
+def _license(table: pa.Table, policy: Policy) -> Iterator[tuple[str, Mask]]:
+    license = pc.utf8_lower(table["license"])
+    yield "license.denied", _is_in(license, [name.lower() for name in policy.licenses_denied])
+    if policy.licenses_allowed is not None:
+        yield "license.not_allowed", ~_is_in(license, [name.lower() for name in policy.licenses_allowed])
 
 
 def _language(table: pa.Table, policy: Policy) -> Iterator[tuple[str, Mask]]:

@@ -21,6 +21,7 @@ def build_ledger(score: Iterable[Marker], decide: Iterable[Marker], weigh: Itera
     for marker in score:
         _add(ledger.read, marker["read"])
         add_counts(ledger.skipped, marker["skipped"])
+        _add(ledger.boilerplate_lines, marker["boilerplate_lines"])
     for marker in decide:
         for action in ("rejected", "duplicates", "failed"):
             _add(getattr(ledger, action), marker[action])

@@ -1,6 +1,6 @@
 """What happens in which order: the one place that knows.
 
-    score ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject ─▶ (ledger, manifest)
+    (boilerplate ─▶) score ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject ─▶ (ledger, manifest)
 
 A phase is a list of tasks over files; an engine runs them anywhere. The steps in parentheses are
 small and run in the driver. Markers say what is done, so a killed run goes on where it stopped.
@@ -14,17 +14,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from ..schemas.errors import FlorilegiumError, OutputError, TaskError
 from ..schemas.hashing import digest
 from ..schemas.run import Ledger, StoredTable
+from .boilerplate import LINES, note_lines, repeated_lines
 from .engines import Engine
 from .ledger import build_ledger, check_balance
-from .plan import MANIFEST, Run, RunPlan, open_run, start_run
+from .plan import MANIFEST, SPLITS, Run, RunPlan, open_run, start_run
 from .progress import SILENT, Listener, Progress
-from .runs import KeyRange, RunSet
+from .runs import KeyRange, RunSet, write_parquet
 from .scoring import score_split
 from .shards import decide_range, reject_range, shard_range, weigh_range
-from .sources import Split
+from .sources import RecordReader, Split
 from .storage import Folder, explain_os_error
 from .weighing.histogram import Histogram
 from .weighing.plan import WeightPlan, build_plan
@@ -33,6 +36,7 @@ __all__ = ["PHASES", "Outcome", "execute", "run_task"]
 
 ATTEMPTS = 3
 RUN_INDEX = "scored/index.json"
+REPEATED_LINES = "boilerplate/repeated.parquet"
 WEIGHT_PLAN = "weights/plan.json"
 
 Payload = dict[str, Any]
@@ -51,8 +55,24 @@ class Outcome:
     resumed: int  # tasks that an earlier attempt had finished
 
 
+def _boilerplate(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    split = Split(**payload["split"])
+    source = next(item for item in run.recipe.inputs if item.name == split.source)
+    parts = [LINES.empty_table()]
+    for batch in RecordReader(split, source, run.recipe.reading, run.recipe.extraction):
+        parts.append(note_lines(batch))
+        progress.advance(batch.num_rows, batch["text"].nbytes)
+    stored = write_parquet(run.folder, f"boilerplate/lines-{index:05d}.parquet", pa.concat_tables(parts), 64 << 20)
+    return {"output": stored}
+
+
 def _score(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    return score_split(run.folder, f"scored/{index:05d}", Split(**payload), run.recipe, progress)
+    repeated = None
+    if "boilerplate" in payload:
+        with run.folder.open_parquet(REPEATED_LINES) as file:
+            repeated = file.read()["line"].to_numpy()
+    split = Split(**payload["split"])
+    return score_split(run.folder, f"scored/{index:05d}", split, run.recipe, progress, repeated)
 
 
 def _decide(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
@@ -81,6 +101,7 @@ def _reject(run: Run, index: int, payload: Payload, progress: Progress) -> Marke
 
 
 PHASES: dict[str, Callable[[Run, int, Payload, Progress], Marker]] = {
+    "boilerplate": _boilerplate,
     "score": _score,
     "decide": _decide,
     "weigh": _weigh,
@@ -105,7 +126,7 @@ def run_task(url: str, phase: str, index: int, progress: Progress = SILENT) -> b
         folder.write_json(run.marker_name(phase, index), {"key": run.task_key(phase, payload), **marker})
         folder.remove(_note_name(phase, index))
     except Exception as error:
-        told = explain_os_error(error) if isinstance(error, OSError) else error
+        told = explain_os_error(error, url) if isinstance(error, OSError) else error
         final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError)
         note = {
             "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",
@@ -151,9 +172,8 @@ class _Driver:
 
     def drive(self) -> Outcome:
         run, output = self.run, self.run.recipe.output
-        score = self._phase("score", run.payloads("score"))
-        names = [stored["name"] for marker in score for stored in marker["outputs"]]
-        self._store_once(RUN_INDEX, names)
+        score = self._phase("score", self._score_tasks())
+        run.store_once(RUN_INDEX, [stored["name"] for marker in score for stored in marker["outputs"]])
 
         ranges = _parts(sum(marker["text_bytes"] for marker in score), output.shard_bytes)
         decide = self._phase("decide", ranges)
@@ -179,6 +199,20 @@ class _Driver:
         run.folder.write_json(MANIFEST, run.manifest.model_dump(mode="json"))
         upweighted = sum(marker["upweighted"] for marker in weigh)
         return Outcome(run, ledger, weights, upweighted, self.tasks, self.resumed)
+
+    def _score_tasks(self) -> list[Payload]:
+        run, options = self.run, self.run.recipe.boilerplate
+        if run.manifest.scored_in:
+            return Run(Folder(run.scored_url), run.manifest).payloads("score")
+        tasks = [{"split": values} for values in run.folder.read_json(SPLITS)]
+        if options is None:
+            return tasks
+        names = [marker["output"]["name"] for marker in self._phase("boilerplate", tasks)]
+        with contextlib.ExitStack() as stack:
+            repeated = repeated_lines([stack.enter_context(run.folder.as_local(name)) for name in names], options)
+        table = pa.table({"line": repeated})
+        stored = write_parquet(run.folder, REPEATED_LINES, table, row_group_bytes=64 << 20)
+        return [task | {"boilerplate": stored["sha256"]} for task in tasks]
 
     def _phase(self, phase: str, payloads: list[Payload]) -> list[Marker]:
         """Run what is not done of a phase, with retries; its markers in the order of its tasks."""
@@ -208,8 +242,8 @@ class _Driver:
     def _failure(self, phase: str, payloads: list[Payload], failed: list[int]) -> TaskError:
         lines = []
         for index in failed[:5]:
-            payload = payloads[index]
-            place = f"{payload['url']} [{payload['start']}:{payload['stop']}]" if "url" in payload else f"task {index}"
+            split = payloads[index].get("split")
+            place = f"{split['url']} [{split['start']}:{split['stop']}]" if split else f"task {index}"
             lines.append(f"{place}: {self._note(phase, index).get('error') or self._without_note()}")
         if len(failed) > 5:
             lines.append(f"… and {len(failed) - 5} more; see {self.run.folder.address(f'tasks/{phase}/failed-*.json')}")
@@ -236,11 +270,6 @@ class _Driver:
         if not run.folder.exists(WEIGHT_PLAN) or run.folder.read_bytes(WEIGHT_PLAN) != text:
             run.folder.write_bytes(WEIGHT_PLAN, text)
         return weights
-
-    def _store_once(self, name: str, value: Any) -> None:
-        folder = self.run.folder
-        if not folder.exists(name) or folder.read_json(name) != value:
-            folder.write_json(name, value)
 
 
 def _parts(size: int, shard_bytes: int, some: bool = True) -> list[Payload]:

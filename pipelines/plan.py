@@ -28,10 +28,18 @@ from .stages import build_stages
 from .storage import Folder
 from .weighing.charters import resolve_charters
 
-__all__ = ["Run", "RunPlan", "describe_difference", "open_run", "plan_reweighing", "plan_run", "start_run"]
+__all__ = ["SPLITS", "Run", "RunPlan", "describe_difference", "open_run", "plan_reweighing", "plan_run", "start_run"]
 
 MANIFEST = "manifest.json"
-SCORE_PARTS = ("schema", "seed", "extraction", "stages", "runs")  # what decides a scored run besides its split
+SPLITS = "splits.json"
+SCORE_PARTS = (
+    "schema",
+    "seed",
+    "extraction",
+    "boilerplate",
+    "stages",
+    "runs",
+)  # what decides a scored run besides its split
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ def plan_run(recipe: Recipe) -> RunPlan:
         "inputs": digest(sorted({(split.source, split.file, split.fingerprint) for split in splits})),
         "splits": digest([(split.source, split.file, split.start, split.stop) for split in splits]),
         "extraction": digest(extraction),
+        "boilerplate": digest(recipe.model_dump(mode="json")["boilerplate"]),
         "stages": {name: digest(values) for name, values in stages.items()},
         "runs": recipe.output.run_bytes,
         **_decision_identity(recipe, charters),
@@ -84,15 +93,14 @@ def plan_run(recipe: Recipe) -> RunPlan:
     return RunPlan(recipe, splits, charters, identity, models)
 
 
-def plan_reweighing(run: "Run", recipe: Recipe) -> RunPlan:
+def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) -> RunPlan:
     """The plan of a run over another run's scored documents; `recipe` may differ in what comes after scoring."""
     there, here = run.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
-    for part in ("seed", "inputs", "reading", "extraction", "stages"):
+    for part in ("seed", "inputs", "reading", "extraction", "boilerplate", "stages"):
         found = _first_difference(there[part], here[part], part)
         if found:
             raise RequestError(f"{found[0]} decides the scores; change it in the recipe and run it anew")
-    recipe, charters = _with_charters(recipe)
-    splits = [Split(**payload) for payload in run.payloads("score")]
+    splits = [Split(**values) for values in run.folder.read_json(SPLITS)]
     identity = {**run.manifest.identity, **_decision_identity(recipe, charters)}
     return RunPlan(recipe, splits, charters, identity, run.manifest.models, scored_in=run.scored_url)
 
@@ -180,15 +188,20 @@ class Run:
 
     def plan_tasks(self, phase: str, payloads: list[dict[str, Any]]) -> None:
         """Write a phase's tasks down for whoever runs them."""
-        name = f"tasks/{phase}/plan.json"
-        if not self.folder.exists(name) or self.folder.read_json(name) != payloads:
-            self.folder.write_json(name, payloads)
+        self.store_once(f"tasks/{phase}/plan.json", payloads)
+
+    def store_once(self, name: str, value: Any) -> None:
+        """Write JSON unless the same is there already."""
+        if not self.folder.exists(name) or self.folder.read_json(name) != value:
+            self.folder.write_json(name, value)
 
     def task_key(self, phase: str, payload: dict[str, Any]) -> str:
         """Hash of all that decides a task's result."""
         identity = self.manifest.identity
         parts = SCORE_PARTS if phase == "score" else tuple(identity)
-        task = {name: value for name, value in payload.items() if name != "url"}
+        task = dict(payload)
+        if "split" in task:  # the same file elsewhere is the same task
+            task["split"] = {name: value for name, value in task["split"].items() if name != "url"}
         return digest([phase, {part: identity[part] for part in parts}, task])
 
     def marker_name(self, phase: str, index: int) -> str:
@@ -244,7 +257,7 @@ def start_run(plan: RunPlan, url: str) -> Run:
         folder.write_json(MANIFEST, manifest.model_dump(mode="json"))
     else:
         raise OutputError(f"{url} holds files that are no run of ours. Choose another --output")
-    run.plan_tasks("score", [asdict(split) for split in plan.splits])
+    run.store_once(SPLITS, [asdict(split) for split in plan.splits])
     return run
 
 
@@ -254,7 +267,7 @@ def describe_difference(there: Manifest, here: Manifest) -> str | None:
         return None
     part = next(name for name in here.identity if there.identity.get(name) != here.identity[name])
     theirs, ours = there.recipe.model_dump(mode="json"), here.recipe.model_dump(mode="json")
-    for name in ("seed", "stages", "policy", "weighing", "extraction", "reading", "output"):
+    for name in ("seed", "stages", "policy", "weighing", "extraction", "boilerplate", "reading", "output"):
         found = _first_difference(theirs[name], ours[name], name)
         if found and not found[0].startswith("output.path"):
             return f"{found[0]} is {found[1]!r} there and {found[2]!r} here"

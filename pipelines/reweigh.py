@@ -3,28 +3,38 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from ..schemas.errors import RecipeError, RunError
 from .engines import Engine
-from .phases import Outcome, execute
+from .phases import RUN_INDEX, Outcome, execute
 from .plan import open_run, plan_reweighing
 from .progress import SILENT, Listener
 from .recipes import override_recipe
+from .weighing.charters import resolve_charters
 
 __all__ = ["parse_charters", "reweigh"]
 
 
 def reweigh(
-    run_url: str, charters: str, output: str, overrides: Sequence[str], engine: Engine, listener: Listener = SILENT
+    run_url: str,
+    charters: str | None,
+    output: str,
+    overrides: Sequence[str],
+    engine: Engine,
+    listener: Listener = SILENT,
 ) -> Outcome:
-    """Decide, weigh and write shards anew from a run's scored documents, into a folder of its own."""
+    """Decide, weigh and write shards anew from a run's scored documents, into a folder of its own.
+
+    `charters` is as in `parse_charters`, None for the run's own. The run's scoring must be finished.
+    """
     run = open_run(run_url)
-    if run.manifest.status != "complete":
-        raise RunError(f"{run_url} is not finished; finish it with the command that began it")
-    shares = yaml.safe_dump(parse_charters(charters), default_flow_style=True).strip()
-    recipe = override_recipe(run.recipe, [f"weighing.charters={shares}", *overrides])
-    return execute(plan_reweighing(run, recipe), output, engine, listener)
+    if not run.folder.exists(RUN_INDEX):
+        raise RunError(f"{run_url} is not scored to the end; finish it with the command that began it")
+    recipe = override_recipe(run.recipe, overrides)
+    if charters is None:
+        return execute(plan_reweighing(run, recipe, run.charters), output, engine, listener)
+    weighing, loaded = resolve_charters(recipe.weighing.model_copy(update={"charters": parse_charters(charters)}))
+    recipe = override_recipe(recipe.model_copy(update={"weighing": weighing}), [])
+    return execute(plan_reweighing(run, recipe, loaded), output, engine, listener)
 
 
 def parse_charters(text: str) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The score path of one split: read → stages → sorted runs. Score first; nothing is dropped here."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ..schemas.document import SCORED
 from ..schemas.recipe import Input, Recipe, Stages
+from .boilerplate import remove_lines
 from .progress import SILENT, Progress
 from .runs import RunWriter
 from .sources import RecordReader, Split
@@ -53,7 +54,11 @@ def score_batch(
 
 
 def scored_batches(
-    reader: RecordReader, stages: Sequence[Stage], source: Input, seconds: dict[str, float], progress: Progress = SILENT
+    reader: Iterable[pa.RecordBatch],
+    stages: Sequence[Stage],
+    source: Input,
+    seconds: dict[str, float],
+    progress: Progress = SILENT,
 ) -> Iterator[pa.RecordBatch]:
     """Scored batches of one reader in their order; `seconds` holds the time per stage, reading included."""
     batches = iter(reader)
@@ -70,16 +75,32 @@ def scored_batches(
 
 
 def score_split(
-    folder: Folder, prefix: str, split: Split, recipe: Recipe, progress: Progress = SILENT
+    folder: Folder,
+    prefix: str,
+    split: Split,
+    recipe: Recipe,
+    progress: Progress = SILENT,
+    repeated: np.ndarray[Any, np.dtype[np.uint64]] | None = None,
 ) -> dict[str, Any]:
-    """Score one split into sorted runs `PREFIX-000.parquet` …; returns their names and what was counted."""
+    """Score one split into sorted runs `PREFIX-000.parquet` …; returns their names and what was counted.
+
+    `repeated` are the lines of `boilerplate.repeated_lines` to remove first.
+    """
     source = next(item for item in recipe.inputs if item.name == split.source)
     reader = RecordReader(split, source, recipe.reading, recipe.extraction)
     stages = ready_stages(recipe.stages.model_dump_json())
     writer = RunWriter(folder, prefix, recipe.seed, recipe.output.run_bytes)
     seconds: dict[str, float] = {}
     rows = text_bytes = 0
-    for batch in scored_batches(reader, stages, source, seconds, progress):
+    removed = [0]
+
+    def pages() -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            batch, lines = (batch, 0) if repeated is None else remove_lines(batch, repeated)
+            removed[0] += lines
+            yield batch
+
+    for batch in scored_batches(pages(), stages, source, seconds, progress):
         rows += batch.num_rows
         text_bytes += pc.sum(batch["bytes"]).as_py() or 0
         started = time.perf_counter()
@@ -92,6 +113,7 @@ def score_split(
         "outputs": writer.outputs,
         "read": {split.source: rows},
         "skipped": {kind: {split.source: number} for kind, number in sorted(reader.skipped.items())},
+        "boilerplate_lines": {split.source: removed[0]} if removed[0] else {},
         "text_bytes": text_bytes,
         "bytes_read": reader.bytes_read,
         "seconds": seconds,

@@ -133,6 +133,17 @@ class Folder:
             with self.filesystem.open(self._path(name), "rb") as handle, pq.ParquetFile(handle) as file:
                 yield file
 
+    @contextlib.contextmanager
+    def as_local(self, name: str) -> Iterator[str]:
+        """A local path with a file's content, for libraries that open paths only."""
+        if self.is_local:
+            yield self._path(name)
+            return
+        with tempfile.TemporaryDirectory(prefix="florilegium-") as scratch:
+            target = str(Path(scratch, "file"))
+            self.filesystem.get_file(self._path(name), target)
+            yield target
+
     def sha256(self, name: str) -> str:
         with self.filesystem.open(self._path(name), "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
@@ -165,9 +176,9 @@ def _protocols(filesystem: fsspec.AbstractFileSystem) -> tuple[str, ...]:
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
-def explain_os_error(error: OSError) -> FlorilegiumError:
-    """The sentence for what a disk or a permission refused."""
-    place = error.filename or "the output folder"
+def explain_os_error(error: OSError, folder: str = "the output folder") -> FlorilegiumError:
+    """The sentence for what a disk or a permission refused, in `folder` where the error names no file."""
+    place = error.filename or folder
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(
             f"{place}: the disk is full. Free some space or choose another --output, then run the same command "
@@ -177,4 +188,6 @@ def explain_os_error(error: OSError) -> FlorilegiumError:
         return OutputError(f"{place}: no permission. Check its owner and mode, or choose another folder")
     if error.errno == errno.ENOTDIR:
         return OutputError(f"{place}: a part of this path is a file, not a folder")
+    if error.errno == errno.ENOENT:
+        return OutputError(f"{place}: no such file or folder, and it cannot be made. Check the path")
     return RunError(f"{place}: {error.strerror or error}")

@@ -12,6 +12,7 @@ from .taxonomy import HARMS
 
 __all__ = [
     "C4",
+    "BoilerplateOptions",
     "ClassifyOptions",
     "Domain",
     "ExtractionOptions",
@@ -103,6 +104,13 @@ class ExtractionOptions(Model):
     comments: bool = True  # whether readers' comments below a page are text of the document
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     memory_bytes: Annotated[int, Field(ge=256 << 20)] = 2 << 30
+
+
+class BoilerplateOptions(Model):
+    """Lines that a host repeats on so many of its pages are removed before scoring; pages are read twice."""
+
+    min_pages: Annotated[int, Field(ge=2)] = 5  # different pages of one host
+    min_share: Share = 0.3  # of that host's pages
 
 
 class NormalizeOptions(Model):
@@ -331,6 +339,7 @@ class Recipe(Model):
     inputs: list[Input] = Field(min_length=1)
     reading: Reading = Reading()
     extraction: ExtractionOptions = ExtractionOptions()
+    boilerplate: BoilerplateOptions | None = None  # off unless given; {} takes the defaults
     stages: Stages = Stages()
     policy: Policy = Policy()
     weighing: Weighing = Weighing()

@@ -54,6 +54,7 @@ class Ledger(BaseModel):
     failed: dict[str, int] = Field(default_factory=dict)
     reasons: Counts = Field(default_factory=dict)  # a document counts under each of its reasons
     skipped: Counts = Field(default_factory=dict)  # records that are no documents, by kind
+    boilerplate_lines: dict[str, int] = Field(default_factory=dict)  # lines removed from pages
     tokens: Counts = Field(default_factory=dict)  # tokens of kept and unweighted documents
     weighted_tokens: dict[str, float] = Field(default_factory=dict)  # Σ tokens · weight by source
 

@@ -28,7 +28,11 @@ __all__ = ["LocalEngine"]
 POLL_SECONDS = 0.3
 IDLE_SECONDS = 5.0  # between two tasks a worker idles for milliseconds; all of them this long means a lost task
 # The fork server imports these once, so that every worker of every phase starts with them in place.
-PRELOADED = ["florilegium.pipelines.engines.lifeline", "florilegium.pipelines.phases"]
+PRELOADED = [
+    "florilegium.pipelines.engines.lifeline",
+    "florilegium.pipelines.engines.local",
+    "florilegium.pipelines.phases",
+]
 
 
 class _WorkerLost(Exception):

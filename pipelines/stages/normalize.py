@@ -23,7 +23,7 @@ from ...schemas.hashing import document_id, raw_hash
 from ...schemas.recipe import NormalizeOptions
 from .utf8 import SPACE, decode, unicode_classes
 
-__all__ = ["Normalize"]
+__all__ = ["Normalize", "hosts_of"]
 
 VISIBLE, BLANK, LINE_END, REMOVED = 0, 1, 2, 3  # kinds of characters
 COMPOSING = 4  # bit beside them: NFC may change it or what stands before it
@@ -197,7 +197,7 @@ class Normalize:
         batch = replace_column(batch, "error", error)
         batch = replace_column(batch, "raw_hash", pa.array(hashes, pa.uint64()))
         batch = replace_column(batch, "id", pa.array(_ids(batch, folded, findings), pa.string()))
-        batch = replace_column(batch, "host", _hosts(batch["url"]))
+        batch = replace_column(batch, "host", hosts_of(batch["url"]))
         return append_flag(batch, (findings & HAS_REMOVED) > 0, "normalize.control_characters")
 
 
@@ -240,7 +240,7 @@ def _ids(batch: pa.RecordBatch, folded: pa.StringArray, findings: np.ndarray[Any
     return ids
 
 
-def _hosts(urls: pa.StringArray) -> pa.StringArray:
+def hosts_of(urls: pa.StringArray) -> pa.StringArray:
     """Lower-case hosts without port, final dot and leading "www."; null where the URL is null or has none."""
     hosts = pc.utf8_lower(pc.struct_field(pc.extract_regex(urls, HOST), "host"))
     return pc.replace_substring_regex(hosts, r"^www\.(.+\..+)$", r"\1")

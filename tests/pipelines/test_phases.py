@@ -1,5 +1,6 @@
 """The main job as a whole: balanced, the same on every engine, whole after any kill."""
 
+import contextlib
 import json
 import os
 import random
@@ -21,7 +22,7 @@ from florilegium.pipelines.recipes import load_recipe
 from florilegium.pipelines.reweigh import reweigh
 from florilegium.pipelines.validation import validate
 from florilegium.schemas.document import REJECT, SHARD
-from florilegium.schemas.errors import OutputError, TaskError
+from florilegium.schemas.errors import OutputError, RequestError, TaskError
 
 SENTENCES = [
     "I was sure that the ladder would hold, and I was wrong about that.",
@@ -221,6 +222,12 @@ def test_other_charters_without_scoring_equal_a_new_run(finished: Outcome, corpu
     assert checksums(anew) != checksums(finished)
     assert not list((tmp_path / "anew").glob("scored/*.parquet"))
     assert [check.faults for check in validate(str(tmp_path / "anew"))] == [[]] * 6
+    stricter = reweigh(
+        finished.run.folder.url, None, str(tmp_path / "b"), ["policy.min_words=60"], load_engine("local", 1)
+    )
+    assert checksums(stricter) == checksums(run(corpus, str(tmp_path / "c"), "policy.min_words=60"))
+    with pytest.raises(RequestError, match="seed decides the scores"):
+        reweigh(finished.run.folder.url, None, str(tmp_path / "d"), ["seed=3"], load_engine("local", 1))
 
 
 def test_nothing_kept_is_no_crash(corpus: Path, tmp_path: Path) -> None:
@@ -230,21 +237,56 @@ def test_nothing_kept_is_no_crash(corpus: Path, tmp_path: Path) -> None:
     assert [check.faults for check in validate(str(tmp_path / "run"))] == [[]] * 6
 
 
+def command(corpus: Path, output: Path) -> list[str]:
+    line = [sys.executable, "-m", "florilegium.pipelines", "run", "forum", "--workers", "2", "--output", str(output)]
+    return line + [part for option in options(corpus) for part in ("--set", option)]
+
+
+def test_two_runs_on_one_folder(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
+    """The second of two refuses and says whose run it is; the first is not disturbed."""
+    process = subprocess.Popen(command(corpus, tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "run/manifest.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    with pytest.raises(OutputError, match=rf"is being written by process {process.pid} "):
+        run(corpus, str(tmp_path / "run"))
+    assert process.wait() == 0
+    assert checksums(run(corpus, str(tmp_path / "run"))) == checksums(finished)
+
+
+def test_a_killed_worker_is_noticed_and_its_task_run_again(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(corpus, tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not (workers := _workers_of(process.pid)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors.decode()
+    assert checksums(run(corpus, str(tmp_path / "run"))) == checksums(finished)
+
+
+def _workers_of(driver: int) -> list[int]:
+    """Pool workers: children of the driver's fork server, which is its only child that has children."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    return [worker for child in children.get(driver, []) for worker in children.get(child, [])]
+
+
 def test_sigkill_at_any_moment(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
     """The driver is killed again and again; what it leaves is always a run that can be finished."""
     output = tmp_path / "run"
-    command = [sys.executable, "-m", "florilegium.pipelines", "run", "forum", "--workers", "2", "--output", str(output)]
-    for option in options(corpus):
-        command += ["--set", option]
     source = random.Random(int(os.environ.get("FLORILEGIUM_TEST_SEED", "4")))
     for _ in range(4):
         process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command(corpus, output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         time.sleep(source.uniform(0.5, 6.0))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    finished_at_last = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished_at_last = subprocess.run(command(corpus, output), capture_output=True, text=True, check=False)
     assert finished_at_last.returncode == 0, finished_at_last.stderr
     outcome = run(corpus, str(output))
     assert outcome.resumed == outcome.tasks
