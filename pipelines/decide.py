@@ -21,7 +21,9 @@ from ..schemas.taxonomy import HARMS
 __all__ = [
     "DECIDE_VERSION",
     "POLICY_COLUMNS",
+    "PREFIXES",
     "REASONS",
+    "RULE_SETS",
     "Reasons",
     "assign_domains",
     "content_reasons",
@@ -43,6 +45,7 @@ RULE_SETS: dict[str, tuple[str, type[BaseModel]]] = {
     "fineweb": ("FineWeb's rules", FineWeb),
 }
 PREFIXES = {"gopher_quality": "gopher_", "gopher_repetition": "", "c4": "c4_", "fineweb": "fineweb_"}
+BOUNDS = {"min_": "below the minimum", "max_": "above the maximum"}
 ENGLISH_RULES = ("min_stop_words",)
 
 REASONS = {
@@ -63,7 +66,7 @@ REASONS = {
     "statistics.few_stop_words": "an English document with too few of Gopher's stop words",
     "statistics.duplicate_lines": "too many characters lie in repeated lines",
     **{
-        f"statistics.{group}.{rule}": f"{title}: {'too few' if rule[:4] == 'min_' else 'too many'} {rule[4:]}"
+        f"statistics.{group}.{rule}": f"{title}: {rule[4:].replace('_', ' ')} {BOUNDS[rule[:4]]}"
         for group, (title, model) in RULE_SETS.items()
         for rule in model.model_fields
     },

@@ -220,7 +220,7 @@ class GopherQuality(Model):
 
 
 class GopherRepetition(Model):
-    """Repetition rules of Gopher: shares of lines and paragraphs seen before, and of characters in them or in n-grams."""
+    """Repetition rules of Gopher: shares of lines and paragraphs seen before, of characters in them and in n-grams."""
 
     max_repeated_lines: Share | None = 0.3
     max_repeated_line_characters: Share | None = 0.2

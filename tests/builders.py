@@ -14,6 +14,14 @@ GOOD_STATISTICS = dict.fromkeys(STATISTIC_NAMES, 0) | {
     "mean_word_length": 5.0,
     "alphabetic_words": 1.0,
     "stop_words": 20,
+    "gopher_tokens": 120,
+    "gopher_words": 100,
+    "gopher_word_length": 5.0,
+    "gopher_alphabetic_words": 0.9,
+    "gopher_stop_words": 5,
+    "c4_lines": 5,
+    "c4_sentences": 6,
+    "fineweb_terminal_lines": 1.0,
 }
 
 

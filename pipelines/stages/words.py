@@ -33,6 +33,7 @@ __all__ = [
     "Exceptions",
     "borrow",
     "borrow_exceptions",
+    "borrow_frozen",
     "code_points",
     "exceptions",
     "hash_bytes",
@@ -56,22 +57,23 @@ _UNIT = np.uint64(0x5851F42D4C957F2D)  # tells units of measurement from other e
 # What spaCy takes for letters: Latin, Greek, basic Cyrillic, and blocks without case, marks and all.
 CASED = (
     "41-5a 61-7a c0-d6 d8-f6 f8-1bf 1c4-2af 1d00-1d25 1d6b-1d77 1d79-1d9a 1e00-1eff 2c60-2c7b 2c7e-2c7f a722-a76f "
-    "a771-a787 a78b-a78e a790-a7b9 a7fa ab30-ab5a ab60-ab64 ff21-ff3a ff41-ff5a 386 388-38a 38c 38e-38f 391-3a9 3ac-3af "
-    "3b1-3c9 3cc-3ce 401 403-407 409-40a 40c-40d 410-44f 451 453-457 459-45a 45c-45d 490-491 496-497 4a2-4a3 4ae-4af "
-    "4ba-4bb 4d8-4d9 4e8-4e9"
+    "a771-a787 a78b-a78e a790-a7b9 a7fa ab30-ab5a ab60-ab64 ff21-ff3a ff41-ff5a 386 388-38a 38c 38e-38f 391-3a9 "
+    "3ac-3af 3b1-3c9 3cc-3ce 401 403-407 409-40a 40c-40d 410-44f 451 453-457 459-45a 45c-45d 490-491 496-497 "
+    "4a2-4a3 4ae-4af 4ba-4bb 4d8-4d9 4e8-4e9"
 )
 UNCASED = (
     "1200-137f 980-9ff 591-5f4 fb1d-fb4f 620-64a 66e-6d5 6e5-6ff 750-77f 8a0-8bd fb50-fbb1 fbd3-fd3d fd50-fdc7 "
-    "fdf0-fdfb fe70-fefc 1ee00-1eebb d80-dff 900-97f c80-cff b80-bff c00-c7f 1100-11ff ac00-d7af 3040-30ff 2e80-2fdf "
-    "2ff0-303f 31c0-31ef 3200-4dbf 4e00-9fff f900-faff fe30-fe4f 1f200-1f2ff 20000-2ebef 2f800-2fa1f"
+    "fdf0-fdfb fe70-fefc 1ee00-1eebb d80-dff 900-97f c80-cff b80-bff c00-c7f 1100-11ff ac00-d7af 3040-30ff "
+    "2e80-2fdf 2ff0-303f 31c0-31ef 3200-4dbf 4e00-9fff f900-faff fe30-fe4f 1f200-1f2ff 20000-2ebef 2f800-2fa1f"
 )
 PUNCTUATION = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
 QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
 CURRENCIES = "$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
 UNITS = (
-    "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa "
-    "mbar mb MB kb KB gb GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч кПа "
-    "Па мбар Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ كم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ غرام جرام جم كغ ملغ كوب اكواب"
+    "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa "
+    "Pa mbar mb MB kb KB gb GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с "
+    "км/ч кПа Па мбар Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ كم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ غرام جرام جم كغ "
+    "ملغ كوب اكواب"
 )
 SENTENCE_ENDS = (
     "21 2e 3f 589 61f 6d4 700-702 7f9 964-965 104a-104b 1362 1367-1368 166e 1735-1736 1803 1809 1944-1945 1aa8-1aab "
@@ -109,11 +111,11 @@ WHOLE = (
     "Ore. Pa. S.C. Sep. Sept. Tenn. Va. Wash. Wis. a.m. Adm. Bros. co. Co. Corp. D.C. Dr. e.g. E.g. E.G. Gen. Gov. "
     "i.e. I.e. I.E. Inc. Jr. Ltd. Md. Messrs. Mo. Mont. Mr. Mrs. Ms. p.m. Ph.D. Prof. Rep. Rev. Sen. St. vs. v.s. "
     "ä. ö. ü. °|c|. °|f|. °|k|. °|C|. °|F|. °|K|. "
-    ":) :-) :)) :-)) :))) :-))) (: (-: =) (= :] :-] [: [-: [= ]= =] :o) (o: :} :-} 8) 8-) (-8 ;) ;-) (; (-; :( :-( :(( "
-    ":-(( :((( :-((( ): )-: =( >:( :') :'-) :'( :'-( :/ :-/ =/ =| :| :-| =[ :1 :P :-P :p :-p :O :-O :o :-o :0 :-0 :() "
-    ">:o :* :-* :3 :-3 =3 :> :-> :X :-X :x :-x :D :-D ;D ;-D =D xD XD xDD XDD 8D 8-D ^_^ ^__^ ^___^ >.< >.> <.< ._. ;_; "
-    "-_- -__- v.v V.V v_v V_V o_o o_O O_o O_O 0_o o_0 0_0 o.O O.o O.O o.o 0.0 o.0 0.o @_@ <3 <33 <333 </3 (^_^) (-_-) "
-    "(._.) (>_<) (*_*) (¬_¬) ಠ_ಠ ಠ︵ಠ ¯\\(ツ)/¯ ><(((*>"
+    ":) :-) :)) :-)) :))) :-))) (: (-: =) (= :] :-] [: [-: [= ]= =] :o) (o: :} :-} 8) 8-) (-8 ;) ;-) (; (-; :( :-( "
+    ":(( :-(( :((( :-((( ): )-: =( >:( :') :'-) :'( :'-( :/ :-/ =/ =| :| :-| =[ :1 :P :-P :p :-p :O :-O :o :-o :0 "
+    ":-0 :() >:o :* :-* :3 :-3 =3 :> :-> :X :-X :x :-x :D :-D ;D ;-D =D xD XD xDD XDD 8D 8-D ^_^ ^__^ ^___^ >.< "
+    ">.> <.< ._. ;_; -_- -__- v.v V.V v_v V_V o_o o_O O_o O_O 0_o o_0 0_0 o.O O.o O.O o.o 0.0 o.0 0.o @_@ <3 <33 "
+    "<333 </3 (^_^) (-_-) (._.) (>_<) (*_*) (¬_¬) ಠ_ಠ ಠ︵ಠ ¯\\(ツ)/¯ ><(((*>"
 )
 
 
@@ -209,21 +211,29 @@ def exceptions() -> Exceptions:
     return table
 
 
-@intrinsic
-def borrow(typing_context: Any, array: Any) -> Any:
+def _without_owner(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    view = make_array(signature.args[0])(context, builder, arguments[0])
+    view.meminfo = cgutils.get_null_value(view.meminfo.type)
+    view.parent = cgutils.get_null_value(view.parent.type)
+    return view._getvalue()
+
+
+def _borrow(typing_context: Any, array: Any) -> Any:
     """The same array without an owner, for a caller that outlives its use.
 
-    numba counts references at each call of a function that takes arrays, atomically: half of a kernel's time when it
+    numba counts references at each call of a function that takes arrays, atomically: most of a kernel's time when it
     calls small functions for each word.
     """
+    return array(array), _without_owner
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        view = make_array(signature.args[0])(context, builder, arguments[0])
-        view.meminfo = cgutils.get_null_value(view.meminfo.type)
-        view.parent = cgutils.get_null_value(view.parent.type)
-        return view._getvalue()
 
-    return array(array), generate
+def _borrow_frozen(typing_context: Any, array: Any) -> Any:
+    """As `borrow`, but read-only, as the buffers of Arrow are: one compiled `split` serves both."""
+    return array.copy(readonly=True)(array), _without_owner
+
+
+borrow: Any = intrinsic(_borrow)
+borrow_frozen: Any = intrinsic(_borrow_frozen)
 
 
 @njit(inline="always")

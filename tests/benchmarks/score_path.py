@@ -235,6 +235,7 @@ def _whole_run(posts: Path, stages: Sequence[str], scratch: Path) -> dict[str, A
     quarter = _stored(_part(table, table.num_rows // 4), scratch / "quarter")
     few = _stored(_part(table, FEW), scratch / "few")
     more = [*stages, "reading.split_bytes=4194304"]
+    run_measured("forum", _forum(few, *more), scratch / "warm-up")  # numba compiles what it has not cached
     runs = {
         "a few": run_measured("forum", _forum(few, *more), scratch / "run-few"),
         "a quarter": run_measured("forum", _forum(quarter, *more), scratch / "run-quarter"),

@@ -4,7 +4,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from florilegium.pipelines.decide import REASONS, Reasons, assign_domains, content_reasons, provenance_reasons
+from florilegium.pipelines.decide import (
+    PREFIXES,
+    REASONS,
+    RULE_SETS,
+    Reasons,
+    assign_domains,
+    content_reasons,
+    provenance_reasons,
+)
+from florilegium.schemas.document import STATISTIC_NAMES
 from florilegium.schemas.recipe import Domain, Policy, Takedown, Weighing
 
 from tests.builders import scored_row, scored_table
@@ -66,6 +75,66 @@ def test_a_sound_document_has_no_reasons() -> None:
 def test_each_rule_fires_alone(changes: dict[str, Any], reason: str) -> None:
     assert reasons_of(sound(**changes)) == [reason]
     assert reason in REASONS or reason.startswith("read.")
+
+
+PUBLISHED = Policy.model_validate(dict.fromkeys(RULE_SETS, "default"))
+
+
+@pytest.mark.parametrize(
+    ("group", "rule", "at_the_limit", "beyond"),
+    [
+        ("gopher_quality", "min_words", 50, 49),
+        ("gopher_quality", "max_words", 100_000, 100_001),
+        ("gopher_quality", "min_word_length", 3.0, 2.99),
+        ("gopher_quality", "max_word_length", 10.0, 10.01),
+        ("gopher_quality", "max_hashes", 0.1, 0.101),
+        ("gopher_quality", "max_ellipses", 0.1, 0.101),
+        ("gopher_quality", "max_bullet_lines", 0.9, 0.901),
+        ("gopher_quality", "max_ellipsis_lines", 0.3, 0.301),
+        ("gopher_quality", "min_alphabetic_words", 0.8, 0.799),
+        ("gopher_quality", "min_stop_words", 2, 1),
+        ("gopher_repetition", "max_repeated_lines", 0.3, 0.301),
+        ("gopher_repetition", "max_repeated_line_characters", 0.2, 0.201),
+        ("gopher_repetition", "max_repeated_paragraphs", 0.3, 0.301),
+        ("gopher_repetition", "max_repeated_paragraph_characters", 0.2, 0.201),
+        ("gopher_repetition", "max_top_2_gram_characters", 0.2, 0.201),
+        ("gopher_repetition", "max_top_3_gram_characters", 0.18, 0.181),
+        ("gopher_repetition", "max_top_4_gram_characters", 0.16, 0.161),
+        ("gopher_repetition", "max_repeated_5_gram_characters", 0.15, 0.151),
+        ("gopher_repetition", "max_repeated_6_gram_characters", 0.14, 0.141),
+        ("gopher_repetition", "max_repeated_7_gram_characters", 0.13, 0.131),
+        ("gopher_repetition", "max_repeated_8_gram_characters", 0.12, 0.121),
+        ("gopher_repetition", "max_repeated_9_gram_characters", 0.11, 0.111),
+        ("gopher_repetition", "max_repeated_10_gram_characters", 0.1, 0.101),
+        ("c4", "min_sentences", 5, 4),
+        ("c4", "max_lorem_ipsum_lines", 0, 1),
+        ("c4", "max_curly_bracket_lines", 0, 1),
+        ("fineweb", "min_terminal_lines", 0.12, 0.119),
+        ("fineweb", "max_short_lines", 0.67, 0.671),
+        ("fineweb", "max_duplicate_characters", 0.01, 0.0101),
+        ("fineweb", "max_newlines", 0.3, 0.301),
+    ],
+)
+def test_each_published_rule_fires_alone_and_can_be_switched_off(
+    group: str, rule: str, at_the_limit: float, beyond: float
+) -> None:
+    statistic = PREFIXES[group] + rule[4:]
+    assert reasons_of(sound(statistics={statistic: at_the_limit}), PUBLISHED) == []
+    row = sound(statistics={statistic: beyond})
+    assert reasons_of(row, PUBLISHED) == [f"statistics.{group}.{rule}"]
+    assert f"statistics.{group}.{rule}" in REASONS
+    assert reasons_of(row, Policy.model_validate({group: {rule: None}})) == []
+    assert reasons_of(row, Policy()) == []
+
+
+def test_published_rules_that_need_spaced_or_english_words_leave_other_languages_alone() -> None:
+    bad = dict.fromkeys(STATISTIC_NAMES, 0) | {"characters": 600}
+    assert (
+        reasons_of(sound(language="ja", statistics=bad), PUBLISHED.model_copy(update={"min_alphabetic_words": None}))
+        == []
+    )
+    french = reasons_of(sound(language="fr", statistics={"gopher_stop_words": 0}), PUBLISHED)
+    assert french == []
 
 
 def test_limits_themselves_pass() -> None:

@@ -247,7 +247,7 @@ def test_types_are_those_of_the_schema(records: Records) -> None:
     ],
 )
 def test_lines_of_c4(records: Records, line: str, expected: dict[str, int]) -> None:
-    row = measured(records, f"{line}\n{line}")[0]
+    row = measured(records, f"{line}\n{line}\n")[0]
     twice = {name: 2 * count for name, count in expected.items()}
     assert {name: row[name] for name in C4 if row[name]} == twice
 

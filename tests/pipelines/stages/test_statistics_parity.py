@@ -1,11 +1,10 @@
-"""The rule sets decide as datatrove's own filters do: on recorded texts everywhere, on real ones where they are at hand.
+"""The rule sets decide as datatrove's own filters do: on recorded texts, and on real ones where they are at hand.
 
 Known differences: a text without any word is dropped here by the rules that ask for words, not by
 Gopher's repetition rules, and single rules on such a text are not compared (datatrove divides by zero,
 or takes the mean of nothing).
 """
 
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -89,11 +88,9 @@ def test_thresholds_are_the_published_ones() -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the development data in ../shared/data")
-@pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("spacy", "regex", "nltk")),
-    reason="needs datatrove[processing] and spacy",
-)
 def test_real_documents_are_decided_alike() -> None:
+    for package in ("spacy", "regex", "nltk"):
+        pytest.importorskip(package, reason="needs datatrove[processing] and spacy")
     documents: list[str] = []
     for path in sorted([*SHARED.glob("forum/*.parquet"), *SHARED.glob("text/*.parquet")]):
         column = pq.read_table(path, columns=["text"])["text"].to_pylist()
