@@ -62,6 +62,7 @@ def options(corpus: Path, *more: str) -> list[str]:
         f"inputs.posts.paths=[{corpus}/*.jsonl]",
         "inputs.posts.fields.text=text",
         "inputs.posts.fields.created=null",
+        "policy.gopher_repetition=null",  # the corpus has eight sentences
         "weighing.domain_column=group",
         "output.shard_bytes=16384",
         "reading.split_bytes=8192",
