@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/florilegium validate $(RUNS)/demo
 
 test: $(READY) check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -115,7 +115,7 @@ WHOLE = (
     ":(( :-(( :((( :-((( ): )-: =( >:( :') :'-) :'( :'-( :/ :-/ =/ =| :| :-| =[ :1 :P :-P :p :-p :O :-O :o :-o :0 "
     ":-0 :() >:o :* :-* :3 :-3 =3 :> :-> :X :-X :x :-x :D :-D ;D ;-D =D xD XD xDD XDD 8D 8-D ^_^ ^__^ ^___^ >.< "
     ">.> <.< ._. ;_; -_- -__- v.v V.V v_v V_V o_o o_O O_o O_O 0_o o_0 0_0 o.O O.o O.O o.o 0.0 o.0 0.o @_@ <3 <33 "
-    "<333 </3 (^_^) (-_-) (._.) (>_<) (*_*) (¬_¬) ಠ_ಠ ಠ︵ಠ ¯\\(ツ)/¯ ><(((*>"
+    "<333 </3 (^_^) (-_-) (._.) (>_<) (*_*) (¬_¬) (ಠ_ಠ) ಠ_ಠ ಠ︵ಠ ¯\\(ツ)/¯ ><(((*>"
 )
 
 
@@ -368,6 +368,10 @@ def _suffix(data, start, end, classes, table):  # type: ignore[no-untyped-def]
             third = _last(data, start, before)
             third_bits, _ = _bits(data, third, before, classes)
             if before > start and before_bits & third_bits & UPPER:
+                return 1
+            letter = data[before] | 32
+            degrees = before - third == 2 and data[third] == 0xC2 and data[third + 1] == 0xB0
+            if degrees and (letter == 99 or letter == 102 or letter == 107):  # °C. °F. °K.
                 return 1
         return 0
     if (data[last] | 32) == 115 and last > start:  # 's
@@ -652,9 +656,14 @@ def _join(data, start, ends, count, table):  # type: ignore[no-untyped-def]
             if slot >= 0:
                 break
             last -= 1
-        if slot >= 0 and table.pieces[slot, 1] == 0:
-            i = last
-        ends[written] = ends[i]
-        written += 1
-        i += 1
+        pieces = 0
+        while slot >= 0 and pieces < 3 and table.pieces[slot, pieces]:
+            pieces += 1
+        if 0 < pieces <= last - i + 1:
+            written = _attach(begin, ends[last], table, slot, ends, written)
+            i = last + 1
+        else:
+            ends[written] = ends[i]
+            written += 1
+            i += 1
     return written

@@ -58,13 +58,19 @@ class _Clock(Silent):
 def run_measured(recipe: str, overrides: Sequence[str], output: Path, workers: int = 1) -> Measured:
     """Run a recipe in a process of its own. Raises CalledProcessError where it fails.
 
-    Call it while no other child process runs: it waits for all of them. Worker processes that outlive
-    their parent for a moment are adopted and counted on Linux; elsewhere they are missed.
+    Between it and this process stands one that waits for all its processes. Workers that outlive their
+    parent for a moment are adopted and counted on Linux; elsewhere they are missed.
     """
+    arguments = [recipe, str(output), str(workers), *overrides]
+    command = [sys.executable, "-m", __name__, "wait", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return Measured(**json.loads(ended.stdout))
+
+
+def _wait(arguments: Sequence[str]) -> dict[str, Any]:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    command = [sys.executable, "-m", __name__, recipe, str(output), str(workers), *overrides]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", __spec__.name, "run", *arguments], stdout=subprocess.PIPE)
     assert process.stdout is not None
     told = process.stdout.read()
     seconds = 0.0
@@ -75,8 +81,8 @@ def run_measured(recipe: str, overrides: Sequence[str], output: Path, workers: i
             if ended == process.pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return Measured(**json.loads(told) | {"cpu_seconds": seconds})
+        sys.exit(process.returncode)
+    return json.loads(told) | {"cpu_seconds": seconds}
 
 
 def _peak_mib() -> float:
@@ -102,4 +108,5 @@ def _run(recipe: str, output: str, workers: int, overrides: Sequence[str]) -> di
 
 
 if __name__ == "__main__":
-    print(json.dumps(_run(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:])))
+    mode, *rest = sys.argv[1:]
+    print(json.dumps(_wait(rest) if mode == "wait" else _run(rest[0], rest[1], int(rest[2]), rest[3:])))

@@ -258,7 +258,7 @@ def _whole_run(posts: Path, stages: Sequence[str], scratch: Path) -> dict[str, A
     extra = two.cpu_seconds / whole.cpu_seconds
     console.print(
         f"4 × the posts cost {growth:.2f} × the CPU seconds; without start-up (the first line) {net_growth:.2f} ×,\n"
-        f"a ratio of small differences that moves by ± 0.4 on a busy machine, at {marginal:.1f} MB/s\n"
+        f"a ratio of differences, noisy on a busy machine and with few posts; at {marginal:.1f} MB/s\n"
         f"two workers score {speedup:.2f} × as fast as one (wall seconds, load {os.getloadavg()[0]:.1f} on "
         f"{os.cpu_count()} cores)\nfor {extra:.2f} × the CPU seconds\n"
     )

@@ -47,6 +47,7 @@ def tokenize(text: str) -> list[str]:
         ("日本語は。", "日本語は 。"),
         ("+a but +1", "+ a but +1"),
         ("1-2 but x-2", "1 - 2 but x-2"),
+        ("21°C. or 70°f. (ಠ_ಠ)", "21 ° C . or 70 ° f . (ಠ_ಠ)"),
         ("o'clock y'all", "o'clock y' all"),
         ("....", "...."),
     ],
