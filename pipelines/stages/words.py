@@ -656,14 +656,13 @@ def _join(data, start, ends, count, table):  # type: ignore[no-untyped-def]
             if slot >= 0:
                 break
             last -= 1
-        pieces = 0
-        while slot >= 0 and pieces < 3 and table.pieces[slot, pieces]:
-            pieces += 1
-        if 0 < pieces <= last - i + 1:
+        if slot >= 0 and data[begin] == 0xC2 and table.pieces[slot, 1] != 0:  # "°c." stays in parts, none of them "c."
             written = _attach(begin, ends[last], table, slot, ends, written)
             i = last + 1
-        else:
-            ends[written] = ends[i]
-            written += 1
-            i += 1
+            continue
+        if slot >= 0 and table.pieces[slot, 1] == 0:
+            i = last
+        ends[written] = ends[i]
+        written += 1
+        i += 1
     return written
