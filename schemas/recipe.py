@@ -91,7 +91,7 @@ class Input(Model):
 class Reading(Model):
     """How inputs become splits and batches."""
 
-    split_bytes: Annotated[int, Field(ge=1 << 10)] = 64 << 20  # a split's size in its file, where the format allows
+    split_bytes: Annotated[int, Field(ge=1 << 10)] = 16 << 20  # a split's size in its file, where the format allows
     batch_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 28)] = 4 << 20
     batch_rows: Annotated[int, Field(ge=1)] = 4096
     max_document_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 28)] = 10 << 20
