@@ -128,6 +128,7 @@ class LanguageOptions(Model):
     """Language identification by byte n-grams."""
 
     max_bytes: Annotated[int, Field(ge=64)] = 2048  # the first bytes of a document are enough
+    min_confidence: Share = 0.2  # below it what the page declares stands, or nothing
     model: str | None = None  # a fastText file, for example lid.176.ftz; default: py3langid's tables
 
 
