@@ -20,6 +20,7 @@ from ..schemas.errors import FlorilegiumError, InputError, OutputError, TaskErro
 from ..schemas.hashing import digest
 from ..schemas.run import Ledger, StoredTable
 from .boilerplate import LINES, digest_of_repeated, note_lines, repeated_lines
+from .contamination import load_stage, store_index
 from .engines import Engine
 from .ledger import build_ledger, check_balance
 from .plan import MANIFEST, SPLIT_PHASES, SPLITS, Run, RunPlan, open_run, start_run
@@ -72,7 +73,11 @@ def _score(run: Run, index: int, payload: Payload, progress: Progress) -> Marker
         with run.folder.open_parquet(REPEATED_LINES) as file:
             repeated = file.read()["line"].to_numpy()
     split = Split(**payload["split"])
-    return score_split(run.folder, f"scored/{index:05d}", split, run.recipe, progress, repeated)
+    decontaminate = None
+    if run.recipe.decontamination is not None:
+        identity = digest(run.manifest.identity["decontamination"])
+        decontaminate = load_stage(run.folder, run.recipe.decontamination, identity)
+    return score_split(run.folder, f"scored/{index:05d}", split, run.recipe, progress, repeated, decontaminate)
 
 
 def _decide(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
@@ -152,6 +157,8 @@ def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT
         if plan.since == folder.absolute_url():
             raise OutputError(f"--since {url} is the output itself; the same command goes on there without it")
         run = start_run(plan, url)
+        if plan.evaluation is not None:
+            store_index(run.folder, plan.evaluation)
         return _Driver(run, engine, listener, plan.scored_in or plan.since).drive()
 
 

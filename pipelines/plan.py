@@ -22,10 +22,12 @@ from ..schemas.errors import InputError, OutputError, RequestError, RunError
 from ..schemas.hashing import digest
 from ..schemas.recipe import Input, Recipe
 from ..schemas.run import Manifest
+from .contamination import build_index, index_digest
 from .decide import DECIDE_VERSION
 from .dedup import DEDUP_VERSION
 from .sources import Split, plan_splits
 from .stages import build_stages
+from .stages.decontaminate import Decontaminate, EvaluationIndex
 from .storage import Folder
 from .weighing.charters import resolve_charters
 
@@ -38,7 +40,7 @@ SPLITS = "splits.json"
 # another run finished of them can be taken over.
 SPLIT_PHASES = {
     "boilerplate": ("schema", "extraction"),
-    "score": ("schema", "seed", "extraction", "boilerplate", "stages", "runs"),
+    "score": ("schema", "seed", "extraction", "boilerplate", "decontamination", "stages", "runs"),
 }
 
 # Parts of an identity whose keys in the recipe have other names.
@@ -47,6 +49,7 @@ RECIPE_KEYS = {
     "extraction": ("extraction", "reading.max_document_bytes"),
     "fields": ("inputs",),
     "runs": ("output.run_bytes",),
+    "policy": ("policy", "decontamination"),
 }
 
 
@@ -61,6 +64,7 @@ class RunPlan:
     models: dict[str, str]
     scored_in: str | None = None  # the folder of another run whose scored documents are weighed anew
     since: str | None = None  # the folder of another run whose finished splits are not scored again
+    evaluation: EvaluationIndex | None = None  # the passages that documents are compared with
 
     def manifest(self) -> Manifest:
         return Manifest(
@@ -93,6 +97,11 @@ def plan_run(recipe: Recipe, since: str | None = None) -> RunPlan:
     if earlier is not None:
         splits = _cut_alike(splits, [Split(**values) for values in earlier.folder.read_json(SPLITS)], earlier)
     stages = {stage.name: stage.identity() for stage in build_stages(recipe.stages)}
+    evaluation, contamination = None, {}
+    if recipe.decontamination is not None:
+        evaluation = build_index(recipe.decontamination, recipe.extraction)
+        meaning = Decontaminate(recipe.decontamination, evaluation).identity()
+        contamination = {"decontamination": {**index_digest(evaluation), **meaning}}
     extraction = [recipe.extraction.model_dump(mode="json"), recipe.reading.max_document_bytes]
     identity = {
         "schema": SCHEMA_VERSION,
@@ -102,14 +111,16 @@ def plan_run(recipe: Recipe, since: str | None = None) -> RunPlan:
         "extraction": digest(extraction),
         "fields": {item.name: digest(_fields(item)) for item in recipe.inputs},
         "boilerplate": digest(recipe.model_dump(mode="json")["boilerplate"]),
+        **contamination,
         "stages": {name: digest(values) for name, values in stages.items()},
         "runs": recipe.output.run_bytes,
         **_decision_identity(recipe, charters),
     }
     models = {name: values["model"] for name, values in stages.items() if "model" in values}
+    plan = RunPlan(recipe, splits, charters, identity, models, evaluation=evaluation)
     if earlier is None:
-        return RunPlan(recipe, splits, charters, identity, models)
-    plan = RunPlan(recipe, splits, charters, identity, models, since=earlier.folder.absolute_url())
+        return plan
+    plan = replace(plan, since=earlier.folder.absolute_url())
     found = _difference_in_scores(earlier.manifest, plan.manifest())
     if found:
         raise RequestError(
@@ -170,6 +181,10 @@ def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) ->
         found = _first_difference(there[part], here[part], part)
         if found:
             raise RequestError(f"{found[0]} decides the scores; change it in the recipe and run it anew")
+    before, now = (each and each.scoring() for each in (run.recipe.decontamination, recipe.decontamination))
+    found = _first_difference(before, now, "decontamination")
+    if found:
+        raise RequestError(f"{found[0]} decides the scores; change it in the recipe and run it anew")
     splits = [Split(**values) for values in run.folder.read_json(SPLITS)]
     identity = {**run.manifest.identity, **_decision_identity(recipe, charters)}
     return RunPlan(recipe, splits, charters, identity, run.manifest.models, scored_in=run.scored_url)
@@ -177,8 +192,11 @@ def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) ->
 
 def _decision_identity(recipe: Recipe, charters: Mapping[str, Charter]) -> dict[str, Any]:
     """The parts of an identity that come after scoring."""
+    policy = [DECIDE_VERSION, DEDUP_VERSION, recipe.policy.model_dump(mode="json")]
+    if recipe.decontamination is not None:
+        policy.append(recipe.decontamination.model_dump(mode="json", include={"action", "min_ngrams", "min_share"}))
     return {
-        "policy": digest([DECIDE_VERSION, DEDUP_VERSION, recipe.policy.model_dump(mode="json")]),
+        "policy": digest(policy),
         "weighing": digest(recipe.weighing.model_dump(mode="json")),
         "charters": {name: charter.digest() for name, charter in sorted(charters.items())},
         "output": digest(recipe.output.model_dump(mode="json", exclude={"path", "run_bytes"})),
@@ -197,6 +215,11 @@ def recipe_digest(recipe: Recipe, charters: Mapping[str, Charter]) -> str:
     for item in values["inputs"]:
         item.pop("paths")
     values.pop("reading")
+    if values["decontamination"] is None:  # a recipe without it means what it meant before there was one
+        values.pop("decontamination")
+    else:
+        for item in [*values["decontamination"]["sets"], *values["decontamination"]["ignore"]]:
+            item.pop("paths")
     values["stages"]["language"].pop("model")
     for item in values["stages"]["lexicon"]["lists"]:
         item.pop("path")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schemas.document import REJECT, SCORED, SHARD
+from ..schemas.document import CONTAMINATION, REJECT, SCORED, SHARD
 from ..schemas.errors import BalanceError, FlorilegiumError
 from ..schemas.hashing import id_words
 from ..schemas.run import Ledger, StoredTable
@@ -61,11 +61,12 @@ def validate(url: str) -> list[Check]:
 
 def _tables(run: Run) -> Iterator[tuple[StoredTable, pa.Schema]]:
     manifest = run.manifest
+    more = [] if run.recipe.decontamination is None else [CONTAMINATION]
     for tables, schema in (
-        (manifest.scored, SCORED),
+        (manifest.scored, pa.schema([*SCORED, *more])),
         (manifest.weights, WEIGHT),
         (manifest.shards, SHARD),
-        (manifest.rejects, REJECT),
+        (manifest.rejects, pa.schema([*REJECT, *more])),
     ):
         for table in tables:
             yield table, schema
