@@ -43,13 +43,20 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-@app.command(epilog="Example:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' -o runs/forum")
+@app.command(
+    epilog="Example:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' -o runs/may   and, when more "
+    "files have come:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' --since runs/may -o runs/june"
+)
 def run(
     recipe: RecipeArgument,
     output: OutputOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     overrides: SetOption = [],  # noqa: B006 (Typer copies it)
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="RUN", help="Add new inputs to this run: what it scored is not scored again."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved plan with its splits and stop.")
     ] = False,
@@ -60,7 +67,7 @@ def run(
     from .recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides)
-    plan = plan_run(loaded)
+    plan = plan_run(loaded, since)
     if dry_run:
         _print_plan(plan, as_json)
         return

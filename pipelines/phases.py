@@ -10,19 +10,20 @@ import contextlib
 import errno
 import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from ..schemas.errors import FlorilegiumError, OutputError, TaskError
+from ..schemas.errors import FlorilegiumError, InputError, OutputError, TaskError
 from ..schemas.hashing import digest
 from ..schemas.run import Ledger, StoredTable
-from .boilerplate import LINES, note_lines, repeated_lines
+from .boilerplate import LINES, digest_of_repeated, note_lines, repeated_lines
+from .contamination import load_stage, store_index
 from .engines import Engine
 from .ledger import build_ledger, check_balance
-from .plan import MANIFEST, SPLITS, Run, RunPlan, open_run, start_run
+from .plan import MANIFEST, SPLIT_PHASES, SPLITS, Run, RunPlan, open_run, start_run
 from .progress import SILENT, Listener, Progress
 from .runs import KeyRange, RunSet, write_parquet
 from .scoring import score_split
@@ -52,7 +53,7 @@ class Outcome:
     plan: WeightPlan
     upweighted: int
     tasks: int
-    resumed: int  # tasks that an earlier attempt had finished
+    resumed: int  # tasks that an earlier attempt had finished, or another run
 
 
 def _boilerplate(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
@@ -72,7 +73,11 @@ def _score(run: Run, index: int, payload: Payload, progress: Progress) -> Marker
         with run.folder.open_parquet(REPEATED_LINES) as file:
             repeated = file.read()["line"].to_numpy()
     split = Split(**payload["split"])
-    return score_split(run.folder, f"scored/{index:05d}", split, run.recipe, progress, repeated)
+    decontaminate = None
+    if run.recipe.decontamination is not None:
+        identity = digest(run.manifest.identity["decontamination"])
+        decontaminate = load_stage(run.folder, run.recipe.decontamination, identity)
+    return score_split(run.folder, f"scored/{index:05d}", split, run.recipe, progress, repeated, decontaminate)
 
 
 def _decide(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
@@ -149,25 +154,19 @@ def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT
     if folder.is_in_memory and not engine.shares_memory:
         raise OutputError(f"{url}: only one process can see this memory; use --workers 1 or a folder on disk")
     with _only_one(folder):
+        if plan.since == folder.absolute_url():
+            raise OutputError(f"--since {url} is the output itself; the same command goes on there without it")
         run = start_run(plan, url)
-        if plan.scored_in:
-            _adopt_scores(run, plan.scored_in)
-        return _Driver(run, engine, listener).drive()
-
-
-def _adopt_scores(run: Run, scored_in: str) -> None:
-    """Take over the markers of another run's scoring; their keys agree because nothing before it changed."""
-    other = Folder(scored_in)
-    for name in other.names("tasks/score/[0-9]*.json"):
-        if not run.folder.exists(name):
-            run.folder.write_bytes(name, other.read_bytes(name))
+        if plan.evaluation is not None:
+            store_index(run.folder, plan.evaluation)
+        return _Driver(run, engine, listener, plan.scored_in or plan.since).drive()
 
 
 class _Driver:
-    """Takes a run through its phases."""
+    """Takes a run through its phases; `earlier` is the folder of a run whose finished splits are taken over."""
 
-    def __init__(self, run: Run, engine: Engine, listener: Listener) -> None:
-        self.run, self.engine, self.listener = run, engine, listener
+    def __init__(self, run: Run, engine: Engine, listener: Listener, earlier: str | None = None) -> None:
+        self.run, self.engine, self.listener, self.earlier = run, engine, listener, earlier
         self.tasks = self.resumed = 0
 
     def drive(self) -> Outcome:
@@ -191,8 +190,7 @@ class _Driver:
         run.folder.write_json("ledger.json", ledger.model_dump())
         check_balance(ledger, _rows(shard), _rows(reject))
         run.manifest.status = "complete"
-        if not run.manifest.scored_in:
-            run.manifest.scored = [StoredTable(**stored) for marker in score for stored in marker["outputs"]]
+        run.manifest.scored = [StoredTable(**stored) for marker in score for stored in marker["outputs"]]
         run.manifest.weights = [StoredTable(**marker["output"]) for marker in weigh]
         run.manifest.shards = [StoredTable(**marker["output"]) for marker in shard]
         run.manifest.rejects = [StoredTable(**marker["output"]) for marker in reject]
@@ -209,16 +207,21 @@ class _Driver:
             return tasks
         names = [marker["output"]["name"] for marker in self._phase("boilerplate", tasks)]
         with contextlib.ExitStack() as stack:
-            repeated = repeated_lines([stack.enter_context(run.folder.as_local(name)) for name in names], options)
-        table = pa.table({"line": repeated})
-        stored = write_parquet(run.folder, REPEATED_LINES, table, row_group_bytes=64 << 20)
-        return [task | {"boilerplate": stored["sha256"]} for task in tasks]
+            files = [stack.enter_context(run.folder.as_local(name)) for name in names]
+            repeated = repeated_lines(files, options)
+            held = [digest_of_repeated(file, repeated) for file in files]
+        write_parquet(run.folder, REPEATED_LINES, pa.table({"line": repeated}), row_group_bytes=64 << 20)
+        return [task | {"boilerplate": lines} for task, lines in zip(tasks, held, strict=True)]
 
     def _phase(self, phase: str, payloads: list[Payload]) -> list[Marker]:
         """Run what is not done of a phase, with retries; its markers in the order of its tasks."""
         run = self.run
         run.plan_tasks(phase, payloads)
+        if phase in SPLIT_PHASES and self.earlier:
+            self._adopt(phase, self.earlier)
         finished = run.finished(phase, len(payloads))
+        if phase in SPLIT_PHASES:
+            _check_adopted(run, finished)
         self.tasks += len(payloads)
         self.resumed += len(finished)
         self.listener.phase(phase, len(payloads), len(finished))
@@ -234,6 +237,11 @@ class _Driver:
         if failed:
             raise self._failure(phase, payloads, failed)
         return [finished[index] for index in range(len(payloads))]
+
+    def _adopt(self, phase: str, earlier: str) -> None:
+        adopted = self.run.adopt(phase, earlier)
+        if adopted:
+            self.listener.say(f"{phase}: {adopted:,} splits are taken from {earlier}")
 
     def _note(self, phase: str, index: int) -> dict[str, Any]:
         name = _note_name(phase, index)
@@ -287,7 +295,18 @@ def _rows(markers: list[Marker]) -> int:
 
 
 def _runs(run: Run) -> RunSet:
-    return RunSet(Folder(run.scored_url), run.folder.read_json(RUN_INDEX))
+    return RunSet(run.folder, run.folder.read_json(RUN_INDEX))
+
+
+def _check_adopted(run: Run, finished: Mapping[int, Marker]) -> None:
+    """InputError where a file of another run, on which this one is built, is gone."""
+    for marker in finished.values():
+        for stored in [*marker.get("outputs", ()), *([marker["output"]] if "output" in marker else ())]:
+            if run.folder.absolute(stored["name"]) == stored["name"] and not run.folder.exists(stored["name"]):
+                raise InputError(
+                    f"{stored['name']}: this run is built on that file of another run, and it is gone; was the run "
+                    "moved or deleted? Put it back, or start anew in another --output without --since"
+                )
 
 
 def _note_name(phase: str, index: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..schemas.document import SCORED
+from ..schemas.document import scored_schema
 from ..schemas.hashing import hash64, id_words
 from .storage import Folder
 
@@ -112,7 +112,7 @@ class RunWriter:
         self._bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add a batch that has every column of SCORED but `key`."""
+        """Add a batch that has every column of its `scored_schema` but `key`."""
         self._batches.append(batch)
         self._bytes += batch.nbytes
         if self._bytes >= self._run_bytes:
@@ -125,10 +125,9 @@ class RunWriter:
         table = pa.Table.from_batches(self._batches)
         self._batches, self._bytes = [], 0
         high, low = id_words(table["id"])
-        table = (
-            table.append_column("key", pa.array(hash64(self._seed, "key", high, low))).select(SCORED.names).cast(SCORED)
-        )
-        table = sort_by_key(table)
+        schema = scored_schema(table.column_names)
+        table = table.append_column("key", pa.array(hash64(self._seed, "key", high, low)))
+        table = sort_by_key(table.select(schema.names).cast(schema))
         name = f"{self._prefix}-{len(self.outputs):03d}.parquet"
         self.outputs.append(
             write_parquet(
@@ -152,8 +151,7 @@ class RunSet:
         """Columns of all rows in the range, with their locators `run` and `row`, run after run."""
         tables = [table for index in range(len(self.names)) for table in self._scan_run(index, keys, columns)]
         if not tables:
-            schema = pa.schema([*(SCORED.field(name) for name in columns), *LOCATOR])
-            return schema.empty_table()
+            return pa.schema([*_fields(columns), *LOCATOR]).empty_table()
         return pa.concat_tables(tables)
 
     def _scan_run(self, index: int, keys: KeyRange, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -178,7 +176,7 @@ class RunSet:
             wanted = rows[order][runs[order] == index]
             tables.extend(self._gather_run(int(index), wanted, columns))
         if not tables:
-            return pa.schema([SCORED.field(name) for name in columns]).empty_table()
+            return pa.schema(_fields(columns)).empty_table()
         inverse = np.empty(len(order), np.int64)
         inverse[order] = np.arange(len(order))
         return pa.concat_tables(tables).take(pa.array(inverse))
@@ -191,6 +189,11 @@ class RunSet:
                 if start < stop:
                     table = file.read_row_group(group, columns=list(columns)).select(list(columns))
                     yield table.take(pa.array(rows[start:stop] - bounds[group]))
+
+
+def _fields(columns: Sequence[str]) -> list[pa.Field]:
+    schema = scored_schema(columns)
+    return [schema.field(name) for name in columns]
 
 
 def _touched_groups(file: pq.ParquetFile, keys: KeyRange) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schemas.document import SCORED
+from ..schemas.document import SCORED, scored_schema
 from ..schemas.recipe import Input, Recipe, Stages
 from .boilerplate import remove_lines
 from .progress import SILENT, Progress
@@ -40,7 +40,7 @@ def ready_stages(options: str) -> Sequence[Stage]:
 def score_batch(
     batch: pa.RecordBatch, stages: Sequence[Stage], language: str | None = None, seconds: dict[str, float] | None = None
 ) -> pa.RecordBatch:
-    """A RECORD batch with every column of SCORED but `key`; adds each stage's time to `seconds`."""
+    """A RECORD batch with every column of its `scored_schema` but `key`; adds each stage's time to `seconds`."""
     if language is not None:
         batch = batch.append_column("language", pa.array([language] * batch.num_rows, pa.string()))
     for stage in stages:
@@ -50,7 +50,9 @@ def score_batch(
             seconds[stage.name] = seconds.get(stage.name, 0.0) + time.perf_counter() - started
     batch = batch.append_column("bytes", pc.binary_length(batch["text"]))
     batch = batch.append_column("synthetic", pa.array(np.zeros(batch.num_rows, bool)))
-    return pa.RecordBatch.from_arrays([batch[name] for name in UNKEYED.names], schema=UNKEYED)
+    schema = scored_schema(batch.schema.names)
+    schema = schema.remove(schema.get_field_index("key"))
+    return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
 def scored_batches(
@@ -81,14 +83,17 @@ def score_split(
     recipe: Recipe,
     progress: Progress = SILENT,
     repeated: np.ndarray[Any, np.dtype[np.uint64]] | None = None,
+    decontaminate: Stage | None = None,
 ) -> dict[str, Any]:
     """Score one split into sorted runs `PREFIX-000.parquet` …; returns their names and what was counted.
 
-    `repeated` are the lines of `boilerplate.repeated_lines` to remove first.
+    `repeated` are the lines of `boilerplate.repeated_lines` to remove first; `decontaminate` looks at clean text.
     """
     source = next(item for item in recipe.inputs if item.name == split.source)
     reader = RecordReader(split, source, recipe.reading, recipe.extraction)
     stages = ready_stages(recipe.stages.model_dump_json())
+    if decontaminate is not None:
+        stages = [stages[0], decontaminate, *stages[1:]]
     writer = RunWriter(folder, prefix, recipe.seed, recipe.output.run_bytes)
     seconds: dict[str, float] = {}
     rows = text_bytes = 0

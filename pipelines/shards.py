@@ -16,10 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..schemas.arrays import with_flag
-from ..schemas.document import CONTRIBUTIONS, REJECT, SCHEMA_VERSION, SCORED, SHARD
+from ..schemas.document import CONTAMINATION, CONTRIBUTIONS, REJECT, SCHEMA_VERSION, SCORED, SHARD, scored_schema
 from ..schemas.hashing import id_words
 from ..schemas.run import Counts
-from .decide import POLICY_COLUMNS, Reasons, assign_domains, content_reasons, provenance_reasons
+from .decide import (
+    POLICY_COLUMNS,
+    Reasons,
+    assign_domains,
+    contamination_reasons,
+    content_reasons,
+    provenance_reasons,
+)
 from .dedup import KEEPER_COLUMNS, exact_duplicates
 from .plan import Run
 from .runs import LOCATOR, KeyRange, RunSet, sort_by_key, write_parquet
@@ -56,12 +63,17 @@ SHARD_DICTIONARY = ("source", "domain", "language", "license", "scored_by", "hos
 def decide_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str, Any]:
     """Decide every document in the range; writes `decisions/` and the range's histogram."""
     columns = [*{*POLICY_COLUMNS, *KEEPER_COLUMNS, "key", "source_id", "prosocial", "tokens", "bytes"}]
-    table = sort_by_key(runs.scan(keys, columns))
     recipe = run.recipe
+    rejects_contamination = recipe.decontamination is not None and recipe.decontamination.action == "reject"
+    if rejects_contamination:
+        columns.append(CONTAMINATION.name)
+    table = sort_by_key(runs.scan(keys, columns))
     reasons = provenance_reasons(table, recipe.policy)
     failed = pc.is_valid(table["error"]).to_numpy()
     duplicate, cluster_size = exact_duplicates(table, eligible=~reasons.any())
     reasons.extend(content_reasons(table, recipe.policy))
+    if recipe.decontamination is not None and rejects_contamination:
+        reasons.extend(contamination_reasons(table, recipe.decontamination))
     scores = ScoreTable.from_batch(table)
     utilities, vetoes = judge_all(run.charters, scores, recipe.weighing.bridging)
     rejected_by_quorum, keepers = quorum_rejects(vetoes, list(run.shares.values()), recipe.weighing.quorum)
@@ -194,7 +206,8 @@ def shard_range(run: Run, runs: RunSet, keys: KeyRange, index: int, count: int) 
 def reject_range(run: Run, runs: RunSet, keys: KeyRange, index: int, count: int) -> dict[str, Any]:
     """Write `rejects/rejects-INDEX-of-COUNT.parquet`: what was left out in the range, with its reasons."""
     decisions = _read_decisions(run, keys, [REJECTED, DUPLICATE, FAILED])
-    texts = runs.gather(decisions, _shared_columns(SHARD))
+    schema = REJECT if run.recipe.decontamination is None else REJECT.append(CONTAMINATION)
+    texts = runs.gather(decisions, _shared_columns(schema))
     rows = decisions.num_rows
     columns = {
         **{name: texts[name] for name in texts.column_names},
@@ -203,7 +216,7 @@ def reject_range(run: Run, runs: RunSet, keys: KeyRange, index: int, count: int)
         "repeats": pa.array(np.zeros(rows, np.int32)),
         "contributions": pa.array([[]] * rows, CONTRIBUTIONS),
     }
-    table = pa.table({name: columns[name] for name in REJECT.names}).cast(REJECT)
+    table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
     return {"output": _write_shard(run, f"rejects/rejects-{index:05d}-of-{count:05d}.parquet", table)}
 
 
@@ -224,7 +237,8 @@ def _write_shard(run: Run, name: str, table: pa.Table) -> dict[str, Any]:
 
 def _shared_columns(schema: pa.Schema) -> list[str]:
     """Columns that a shard takes from the scored runs as they are."""
-    return [name for name in schema.names if name in SCORED.names and name not in ("id", "key")]
+    names = scored_schema(schema.names).names
+    return [name for name in schema.names if name in names and name not in ("id", "key")]
 
 
 def _read_decisions(run: Run, keys: KeyRange, actions: Sequence[str]) -> pa.Table:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schemas.document import REJECT, SCORED, SHARD
+from ..schemas.document import CONTAMINATION, REJECT, SCORED, SHARD
 from ..schemas.errors import BalanceError, FlorilegiumError
 from ..schemas.hashing import id_words
 from ..schemas.run import Ledger, StoredTable
@@ -61,11 +61,12 @@ def validate(url: str) -> list[Check]:
 
 def _tables(run: Run) -> Iterator[tuple[StoredTable, pa.Schema]]:
     manifest = run.manifest
+    more = [] if run.recipe.decontamination is None else [CONTAMINATION]
     for tables, schema in (
-        (manifest.scored, SCORED),
+        (manifest.scored, pa.schema([*SCORED, *more])),
         (manifest.weights, WEIGHT),
         (manifest.shards, SHARD),
-        (manifest.rejects, REJECT),
+        (manifest.rejects, pa.schema([*REJECT, *more])),
     ):
         for table in tables:
             yield table, schema
@@ -120,8 +121,8 @@ def _ledger(run: Run, check: Check) -> None:
     check.looked_at = ledger.total("read") + ledger.total("generated")
     shard_rows = sum(table.rows for table in run.manifest.shards)
     check_balance(ledger, shard_rows, sum(table.rows for table in run.manifest.rejects))
-    if not run.manifest.scored_in and ledger.total("read") != sum(table.rows for table in run.manifest.scored):
-        raise BalanceError("scored/ does not hold as many rows as the ledger counts as read")
+    if ledger.total("read") != sum(table.rows for table in run.manifest.scored):
+        raise BalanceError("the scored files do not hold as many rows as the ledger counts as read")
 
 
 def _weights(run: Run, check: Check) -> None:

@@ -11,6 +11,7 @@ not depend on the last bits of a vector unit. In languages that a model does not
 `harm` and `prosocial` are null, never zero.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow as pa
 from .taxonomy import HARMS, PROSOCIAL
 
 __all__ = [
+    "CONTAMINATION",
     "GRID",
     "HARM",
     "LEXICON",
@@ -33,6 +35,7 @@ __all__ = [
     "SHARD",
     "STATISTICS",
     "STATISTIC_NAMES",
+    "scored_schema",
     "to_grid",
     "to_thousandths",
 ]
@@ -111,6 +114,25 @@ STATISTICS = pa.struct(
     [pa.field(name, pa.int32() if name in _INTEGER_STATISTICS else pa.float32()) for name in STATISTIC_NAMES]
 )
 
+# Passages of evaluation sets that a document holds; a column of `scored/` and `rejects/` in runs that look for them.
+CONTAMINATION = pa.field(
+    "contamination",
+    pa.list_(
+        pa.struct(
+            [
+                pa.field("set", pa.string()),
+                pa.field("item", pa.string()),
+                pa.field("field", pa.string()),
+                pa.field("ngrams", pa.int32()),  # different n-grams of the passage that are found
+                pa.field("share", pa.float32()),  # of all that it has
+                pa.field(
+                    "spans", pa.list_(pa.struct([pa.field("start", pa.int32()), pa.field("stop", pa.int32())]))
+                ),  # bytes of the clean text
+            ]
+        )
+    ),
+)
+
 RECORD = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),  # the input's name in the recipe
@@ -153,6 +175,12 @@ SCORED = pa.schema(
         pa.field("synthetic", pa.bool_(), nullable=False),
     ]
 )
+
+
+def scored_schema(names: Iterable[str]) -> pa.Schema:
+    """SCORED, with CONTAMINATION where it is among the `names` of a table's columns."""
+    return SCORED.append(CONTAMINATION) if CONTAMINATION.name in names else SCORED
+
 
 CONTRIBUTIONS = pa.list_(pa.struct([pa.field("charter", pa.string()), pa.field("weight", pa.float64())]))
 

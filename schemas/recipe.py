@@ -14,6 +14,7 @@ __all__ = [
     "C4",
     "BoilerplateOptions",
     "ClassifyOptions",
+    "Decontamination",
     "Domain",
     "ExtractionOptions",
     "Fields",
@@ -111,6 +112,36 @@ class BoilerplateOptions(Model):
 
     min_pages: Annotated[int, Field(ge=2)] = 5  # different pages of one host
     min_share: Share = 0.3  # of that host's pages
+
+
+class Decontamination(Model):
+    """Overlap with evaluation sets by n-grams of words (`pipelines/stages/decontaminate.py` says what a word is).
+
+    Each field of `fields.text` is a passage of its own. One of fewer than `ngram_words` words is found whole, from
+    `min_words` on. What is found counts from `min_ngrams` and `min_share` of a passage's n-grams, or all of it.
+    """
+
+    sets: Annotated[list[Input], Field(min_length=1)]
+    ignore: list[Input] = Field(default_factory=list)  # texts whose n-grams do not count: licences, verses, prompts
+    action: Literal["reject", "mask"] = "reject"
+    ngram_words: Annotated[int, Field(ge=2, le=64)] = 13
+    min_words: Annotated[int, Field(ge=2)] = 8
+    min_ngrams: Annotated[int, Field(ge=1)] = 1
+    min_share: Share = 0.0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Decontamination":
+        names = [item.name for item in self.sets]
+        if len(set(names)) < len(names):
+            raise ValueError("sets: two evaluation sets have one name; give each its own")
+        if self.min_words > self.ngram_words:
+            raise ValueError(f"min_words is {self.min_words}, but at most ngram_words, {self.ngram_words}")
+        return self
+
+    def scoring(self) -> dict[str, Any]:
+        """The keys that decide what is stored, as plain values; the thresholds of `reject` are applied later."""
+        later = {"min_ngrams", "min_share"} if self.action == "reject" else set()
+        return self.model_dump(mode="json", exclude=later)
 
 
 class NormalizeOptions(Model):
@@ -341,6 +372,7 @@ class Recipe(Model):
     reading: Reading = Reading()
     extraction: ExtractionOptions = ExtractionOptions()
     boilerplate: BoilerplateOptions | None = None  # off unless given; {} takes the defaults
+    decontamination: Decontamination | None = None
     stages: Stages = Stages()
     policy: Policy = Policy()
     weighing: Weighing = Weighing()
