@@ -23,6 +23,7 @@ from ..schemas.recipe import Recipe
 from ..schemas.run import Manifest
 from .decide import DECIDE_VERSION
 from .dedup import DEDUP_VERSION
+from .near_duplicates import NEAR_VERSION
 from .sources import Split, plan_splits
 from .stages import build_stages
 from .storage import Folder
@@ -108,7 +109,8 @@ def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) ->
 def _decision_identity(recipe: Recipe, charters: Mapping[str, Charter]) -> dict[str, Any]:
     """The parts of an identity that come after scoring."""
     return {
-        "policy": digest([DECIDE_VERSION, DEDUP_VERSION, recipe.policy.model_dump(mode="json")]),
+        "dedup": digest([DEDUP_VERSION, NEAR_VERSION, recipe.dedup.model_dump(mode="json")]),
+        "policy": digest([DECIDE_VERSION, recipe.policy.model_dump(mode="json")]),
         "weighing": digest(recipe.weighing.model_dump(mode="json")),
         "charters": {name: charter.digest() for name, charter in sorted(charters.items())},
         "output": digest(recipe.output.model_dump(mode="json", exclude={"path", "run_bytes"})),
@@ -267,7 +269,7 @@ def describe_difference(there: Manifest, here: Manifest) -> str | None:
         return None
     part = next(name for name in here.identity if there.identity.get(name) != here.identity[name])
     theirs, ours = there.recipe.model_dump(mode="json"), here.recipe.model_dump(mode="json")
-    for name in ("seed", "stages", "policy", "weighing", "extraction", "boilerplate", "reading", "output"):
+    for name in ("seed", "stages", "dedup", "policy", "weighing", "extraction", "boilerplate", "reading", "output"):
         found = _first_difference(theirs[name], ours[name], name)
         if found and not found[0].startswith("output.path"):
             return f"{found[0]} is {found[1]!r} there and {found[2]!r} here"
