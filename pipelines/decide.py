@@ -86,6 +86,7 @@ REASONS = {
     **{f"classify.toxic.{harm}": f"toxic {harm} above the harm floor" for harm in HARMS},
     "charters.quorum": "charters with at least the quorum of shares reject it for harm",
     "dedup.exact": "another document has the same normalised text",
+    "dedup.near": "a better document shares most of its shingles, directly or through others",
 }
 
 # Languages written without spaces between words: two characters count as one word.

@@ -1,9 +1,11 @@
 """What happens in which order: the one place that knows.
 
-    (boilerplate ─▶) score ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject ─▶ (ledger, manifest)
+    boilerplate ─▶ score ─▶ pair ─▶ cluster ─▶ rank ─▶ keep ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject
+                                                                                          ─▶ (ledger, manifest)
 
 A phase is a list of tasks over files; an engine runs them anywhere. The steps in parentheses are
-small and run in the driver. Markers say what is done, so a killed run goes on where it stopped.
+small and run in the driver. `boilerplate` runs where the recipe asks for it, `pair` to `keep` where it
+has near-duplicates left out. Markers say what is done, so a killed run goes on where it stopped.
 """
 
 import contextlib
@@ -23,11 +25,12 @@ from .boilerplate import LINES, digest_of_repeated, note_lines, repeated_lines
 from .contamination import load_stage, store_index
 from .engines import Engine
 from .ledger import build_ledger, check_balance
+from .near_duplicates import RANKED, choose_keepers, cluster_links, link_buckets
 from .plan import MANIFEST, SPLIT_PHASES, SPLITS, Run, RunPlan, open_run, start_run
 from .progress import SILENT, Listener, Progress
-from .runs import KeyRange, RunSet, write_parquet
+from .runs import KeyRange, RunSet, read_range, write_parquet
 from .scoring import score_split
-from .shards import decide_range, reject_range, shard_range, weigh_range
+from .shards import decide_range, rank_range, reject_range, shard_range, weigh_range
 from .sources import RecordReader, Split
 from .storage import Folder, explain_os_error
 from .weighing.histogram import Histogram
@@ -37,6 +40,11 @@ __all__ = ["PHASES", "Outcome", "execute", "run_task"]
 
 ATTEMPTS = 3
 RUN_INDEX = "scored/index.json"
+BAND_INDEX = "bands/index.json"
+CLUSTER_TABLE = "dedup/clusters.parquet"
+PAIR_ROWS = 1 << 24  # rows of bands/ that a task of `pair` owns
+KEEP_ROWS = 1 << 22  # members of clusters that a task of `keep` owns
+DEDUP_ROW_GROUP = 4 << 20
 REPEATED_LINES = "boilerplate/repeated.parquet"
 WEIGHT_PLAN = "weights/plan.json"
 
@@ -80,6 +88,39 @@ def _score(run: Run, index: int, payload: Payload, progress: Progress) -> Marker
     return score_split(run.folder, f"scored/{index:05d}", split, run.recipe, progress, repeated, decontaminate)
 
 
+def _pair(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    links = link_buckets(run.folder, run.folder.read_json(BAND_INDEX), _keys(payload))
+    stored = write_parquet(run.folder, f"dedup/links-{index:05d}.parquet", links, DEDUP_ROW_GROUP)
+    progress.advance(stored["rows"], stored["bytes"])
+    return {"output": stored}
+
+
+def _cluster(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    def links() -> Iterator[pa.Table]:
+        for part in range(payload["parts"]):
+            with run.folder.open_parquet(f"dedup/links-{part:05d}.parquet") as file:
+                yield file.read()
+
+    stored = write_parquet(run.folder, CLUSTER_TABLE, cluster_links(links(), links()), DEDUP_ROW_GROUP)
+    progress.advance(stored["rows"], stored["bytes"])
+    return {"output": stored}
+
+
+def _rank(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    marker = rank_range(run, _runs(run), _keys(payload), index)
+    progress.advance(marker["output"]["rows"])
+    return marker
+
+
+def _keep(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    names = [f"dedup/ranked-{part:05d}.parquet" for part in range(payload["parts"])]
+    parts = [read_range(run.folder, name, _keys(payload), "cluster", RANKED.names) for name in names]
+    members = choose_keepers(pa.concat_tables(parts))
+    stored = write_parquet(run.folder, f"dedup/members-{index:05d}.parquet", members, DEDUP_ROW_GROUP)
+    progress.advance(stored["rows"], stored["bytes"])
+    return {"output": stored}
+
+
 def _decide(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
     marker = decide_range(run, _runs(run), _keys(payload), index)
     progress.advance(marker["rows"], rejects=marker["left_out_rows"])
@@ -108,6 +149,10 @@ def _reject(run: Run, index: int, payload: Payload, progress: Progress) -> Marke
 PHASES: dict[str, Callable[[Run, int, Payload, Progress], Marker]] = {
     "boilerplate": _boilerplate,
     "score": _score,
+    "pair": _pair,
+    "cluster": _cluster,
+    "rank": _rank,
+    "keep": _keep,
     "decide": _decide,
     "weigh": _weigh,
     "shard": _shard,
@@ -175,6 +220,8 @@ class _Driver:
         run.store_once(RUN_INDEX, [stored["name"] for marker in score for stored in marker["outputs"]])
 
         ranges = _parts(sum(marker["text_bytes"] for marker in score), output.shard_bytes)
+        if run.recipe.dedup.near:
+            self._near_duplicates(score, ranges)
         decide = self._phase("decide", ranges)
 
         weights = self._plan_weights(len(ranges))
@@ -191,6 +238,7 @@ class _Driver:
         check_balance(ledger, _rows(shard), _rows(reject))
         run.manifest.status = "complete"
         run.manifest.scored = [StoredTable(**stored) for marker in score for stored in marker["outputs"]]
+        run.manifest.bands = [StoredTable(**stored) for marker in score for stored in marker["bands"]]
         run.manifest.weights = [StoredTable(**marker["output"]) for marker in weigh]
         run.manifest.shards = [StoredTable(**marker["output"]) for marker in shard]
         run.manifest.rejects = [StoredTable(**marker["output"]) for marker in reject]
@@ -212,6 +260,14 @@ class _Driver:
             held = [digest_of_repeated(file, repeated) for file in files]
         write_parquet(run.folder, REPEATED_LINES, pa.table({"line": repeated}), row_group_bytes=64 << 20)
         return [task | {"boilerplate": lines} for task, lines in zip(tasks, held, strict=True)]
+
+    def _near_duplicates(self, score: list[Marker], ranges: list[Payload]) -> None:
+        bands = [stored for marker in score for stored in marker["bands"]]
+        self.run.store_once(BAND_INDEX, [stored["name"] for stored in bands])
+        pair = self._phase("pair", _parts(sum(stored["rows"] for stored in bands), PAIR_ROWS))
+        self._phase("cluster", [{"parts": len(pair)}])
+        ranked = _rows(self._phase("rank", ranges))
+        self._phase("keep", [part | {"parts": len(ranges)} for part in _parts(ranked, KEEP_ROWS)])
 
     def _phase(self, phase: str, payloads: list[Payload]) -> list[Marker]:
         """Run what is not done of a phase, with retries; its markers in the order of its tasks."""
@@ -280,9 +336,9 @@ class _Driver:
         return weights
 
 
-def _parts(size: int, shard_bytes: int, some: bool = True) -> list[Payload]:
-    """One task for each of the key ranges that hold about `shard_bytes` of text."""
-    count = max(1, math.ceil(size / shard_bytes)) if some else 0
+def _parts(size: int, part_size: int, some: bool = True) -> list[Payload]:
+    """One task for each of the key ranges that hold about `part_size` of `size` bytes or rows."""
+    count = max(1, math.ceil(size / part_size)) if some else 0
     return [{"part": index, "of": count} for index in range(count)]
 
 

@@ -25,6 +25,7 @@ from ..schemas.run import Manifest
 from .contamination import build_index, index_digest
 from .decide import DECIDE_VERSION
 from .dedup import DEDUP_VERSION
+from .near_duplicates import NEAR_VERSION
 from .sources import Split, plan_splits
 from .stages import build_stages
 from .stages.decontaminate import Decontaminate, EvaluationIndex
@@ -192,10 +193,11 @@ def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) ->
 
 def _decision_identity(recipe: Recipe, charters: Mapping[str, Charter]) -> dict[str, Any]:
     """The parts of an identity that come after scoring."""
-    policy = [DECIDE_VERSION, DEDUP_VERSION, recipe.policy.model_dump(mode="json")]
+    policy = [DECIDE_VERSION, recipe.policy.model_dump(mode="json")]
     if recipe.decontamination is not None:
         policy.append(recipe.decontamination.model_dump(mode="json", include={"action", "min_ngrams", "min_share"}))
     return {
+        "dedup": digest([DEDUP_VERSION, NEAR_VERSION, recipe.dedup.model_dump(mode="json")]),
         "policy": digest(policy),
         "weighing": digest(recipe.weighing.model_dump(mode="json")),
         "charters": {name: charter.digest() for name, charter in sorted(charters.items())},

@@ -16,6 +16,7 @@ from .progress import SILENT, Progress
 from .runs import RunWriter
 from .sources import RecordReader, Split
 from .stages import Stage, build_stages
+from .stages.minhash import BUCKETS
 from .storage import Folder
 
 __all__ = ["ready_stages", "score_batch", "score_split", "scored_batches"]
@@ -40,7 +41,10 @@ def ready_stages(options: str) -> Sequence[Stage]:
 def score_batch(
     batch: pa.RecordBatch, stages: Sequence[Stage], language: str | None = None, seconds: dict[str, float] | None = None
 ) -> pa.RecordBatch:
-    """A RECORD batch with every column of its `scored_schema` but `key`; adds each stage's time to `seconds`."""
+    """A RECORD batch with every column of its `scored_schema` but `key`, and BUCKETS where the stages give it.
+
+    Adds each stage's time to `seconds`.
+    """
     if language is not None:
         batch = batch.append_column("language", pa.array([language] * batch.num_rows, pa.string()))
     for stage in stages:
@@ -52,7 +56,8 @@ def score_batch(
     batch = batch.append_column("synthetic", pa.array(np.zeros(batch.num_rows, bool)))
     schema = scored_schema(batch.schema.names)
     schema = schema.remove(schema.get_field_index("key"))
-    return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
+    scored = pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
+    return scored.append_column(BUCKETS, batch[BUCKETS]) if BUCKETS in batch.schema.names else scored
 
 
 def scored_batches(
@@ -85,7 +90,7 @@ def score_split(
     repeated: np.ndarray[Any, np.dtype[np.uint64]] | None = None,
     decontaminate: Stage | None = None,
 ) -> dict[str, Any]:
-    """Score one split into sorted runs `PREFIX-000.parquet` …; returns their names and what was counted.
+    """Score one split into sorted runs `PREFIX-000.parquet` … and their bands; returns names and counts.
 
     `repeated` are the lines of `boilerplate.repeated_lines` to remove first; `decontaminate` looks at clean text.
     """
@@ -116,6 +121,7 @@ def score_split(
     seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - started
     return {
         "outputs": writer.outputs,
+        "bands": writer.bands,
         "read": {split.source: rows},
         "skipped": {kind: {split.source: number} for kind, number in sorted(reader.skipped.items())},
         "boilerplate_lines": {split.source: removed[0]} if removed[0] else {},

@@ -1,8 +1,8 @@
 """`florilegium validate`: is a run whole, and do its weights follow from its plan?
 
 Checks, in this order: status, every file's checksum and rows, schemas, global order and ranges of the
-shards, the ledger's balance, and every weight, repeat and contribution recomputed from the decisions
-and `weights/plan.json`.
+shards, the ledger's balance, that a document stands for every near-duplicate, and every weight, repeat and
+contribution recomputed from the decisions and `weights/plan.json`.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from ..schemas.run import Ledger, StoredTable
 from .ledger import check_balance
 from .phases import WEIGHT_PLAN
 from .plan import Run, open_run
+from .runs import BANDS
 from .shards import DECISION, WEIGHT, weigh_decisions
 from .weighing.plan import WeightPlan
 from .weighing.pool import repeats
@@ -44,6 +45,7 @@ def validate(url: str) -> list[Check]:
         ("schemas", _schemas),
         ("order", _order),
         ("ledger", _ledger),
+        ("duplicates", _duplicates),
         ("weights", _weights),
     ]
     results = []
@@ -64,6 +66,7 @@ def _tables(run: Run) -> Iterator[tuple[StoredTable, pa.Schema]]:
     more = [] if run.recipe.decontamination is None else [CONTAMINATION]
     for tables, schema in (
         (manifest.scored, pa.schema([*SCORED, *more])),
+        (manifest.bands, BANDS),
         (manifest.weights, WEIGHT),
         (manifest.shards, SHARD),
         (manifest.rejects, pa.schema([*REJECT, *more])),
@@ -123,6 +126,27 @@ def _ledger(run: Run, check: Check) -> None:
     check_balance(ledger, shard_rows, sum(table.rows for table in run.manifest.rejects))
     if ledger.total("read") != sum(table.rows for table in run.manifest.scored):
         raise BalanceError("the scored files do not hold as many rows as the ledger counts as read")
+
+
+def _duplicates(run: Run, check: Check) -> None:
+    """A survivor stands for every near-duplicate, and its cluster is as large as the duplicates that name it."""
+    columns = ["id", "action", "duplicate_of", "cluster_size"]
+    parts = [pa.schema([DECISION.field(name) for name in columns]).empty_table()]
+    for index in range(len(run.manifest.weights)):
+        with run.folder.open_parquet(f"decisions/decisions-{index:05d}.parquet") as file:
+            parts.append(file.read(columns=columns))
+    decisions = pa.concat_tables(parts)
+    survivors = decisions.filter(pc.equal(decisions["action"], "survivor"))
+    copies = decisions.filter(pc.equal(decisions["action"], "duplicate"))
+    check.looked_at = copies.num_rows
+    place = pc.index_in(copies["duplicate_of"], value_set=survivors["id"])
+    lost = pc.and_(pc.is_null(place), pc.not_equal(copies["duplicate_of"], copies["id"]))
+    if pc.any(lost).as_py():
+        check.faults.append(f"{pc.sum(lost).as_py()} near-duplicates name a document that does not survive")
+    named = np.bincount(place.drop_null().to_numpy(), minlength=survivors.num_rows)
+    small = survivors["cluster_size"].to_numpy() < 1 + named
+    if small.any():
+        check.faults.append(f"{small.sum()} documents stand for more duplicates than their cluster_size says")
 
 
 def _weights(run: Run, check: Check) -> None:

@@ -3,7 +3,7 @@
     RECORD    what a reader yields: one row per input record, whatever its format
     SCORED    a row of a sorted run: everything measured, nothing dropped, nothing decided
     SHARD     a row of a training shard (architecture: "A shard's row")
-    REJECT    SHARD plus `action` and `reasons`
+    REJECT    SHARD plus `action`, `reasons` and `duplicate_of`
 
 A record that could not become a document keeps its row: `error` holds the reason, `text` is empty,
 and it is counted as failed. Scores are stored on a grid of 1/1000 (`to_grid`), so that decisions do
@@ -215,6 +215,7 @@ REJECT = pa.schema(
         *SHARD,
         pa.field("action", pa.string(), nullable=False),  # rejected, duplicate or failed
         pa.field("reasons", pa.list_(pa.string()), nullable=False),
+        pa.field("duplicate_of", pa.string()),  # id of the document that stands for a duplicate
     ]
 )
 

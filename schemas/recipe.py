@@ -15,6 +15,7 @@ __all__ = [
     "BoilerplateOptions",
     "ClassifyOptions",
     "Decontamination",
+    "Dedup",
     "Domain",
     "ExtractionOptions",
     "Fields",
@@ -24,6 +25,7 @@ __all__ = [
     "Input",
     "LanguageOptions",
     "LexiconOptions",
+    "MinhashOptions",
     "NormalizeOptions",
     "Output",
     "PersonalDataOptions",
@@ -202,6 +204,15 @@ class ClassifyOptions(Model):
     model: str = "prosocial"  # a shipped model's name or a local folder
 
 
+class MinhashOptions(Model):
+    """Signatures by which near-duplicates meet (stages/minhash.py says how likely)."""
+
+    shingle: Annotated[int, Field(ge=1, le=64)] = 5  # words
+    bands: Annotated[int, Field(ge=1, le=256)] = 14
+    rows: Annotated[int, Field(ge=1, le=64)] = 8  # minima that must agree in a band
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+
+
 class Stages(Model):
     """The score path in its fixed order; each stage has its options."""
 
@@ -211,7 +222,14 @@ class Stages(Model):
     statistics: StatisticsOptions = StatisticsOptions()
     lexicon: LexiconOptions = LexiconOptions()
     tokens: TokensOptions = TokensOptions()
+    minhash: MinhashOptions | None = MinhashOptions()  # null: no near-duplicates can be found
     classify: ClassifyOptions = ClassifyOptions()
+
+
+class Dedup(Model):
+    """Which copies leave the corpus. Exact ones always do."""
+
+    near: bool = True  # documents that meet in a bucket of `stages.minhash`, directly or through others
 
 
 class Takedown(Model):
@@ -374,6 +392,7 @@ class Recipe(Model):
     boilerplate: BoilerplateOptions | None = None  # off unless given; {} takes the defaults
     decontamination: Decontamination | None = None
     stages: Stages = Stages()
+    dedup: Dedup = Dedup()
     policy: Policy = Policy()
     weighing: Weighing = Weighing()
     output: Output = Output()
@@ -383,6 +402,12 @@ class Recipe(Model):
         names = [item.name for item in self.inputs]
         if len(set(names)) < len(names):
             raise ValueError("inputs: two inputs have one name; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _near_duplicates_have_signatures(self) -> "Recipe":
+        if self.dedup.near and self.stages.minhash is None:
+            raise ValueError("dedup.near needs the signatures of stages.minhash; set `near: false` or leave them on")
         return self
 
     def meaning(self, *parts: str) -> dict[str, Any]:
