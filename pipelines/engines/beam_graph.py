@@ -30,7 +30,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam import coders
-from apache_beam.metrics import Metrics
+from apache_beam.coders.typecoders import registry
+from apache_beam.metrics.metric import Metrics
 
 from ...schemas.errors import TaskError
 from ...schemas.recipe import Recipe
@@ -81,7 +82,7 @@ class PieceCoder(coders.Coder):
         return True
 
 
-coders.registry.register_coder(Piece, PieceCoder)
+registry.register_coder(Piece, PieceCoder)
 
 
 class Totals:
@@ -292,7 +293,7 @@ class ScoreSplits(beam.PTransform):
         self.url, self.scratch = url, scratch
         self.options = recipe.stages.model_dump_json()
 
-    def expand(self, input_or_inputs: beam.PCollection) -> beam.PCollection:
+    def expand(self, input_or_inputs: Any) -> Any:
         pieces = input_or_inputs | "Read" >> beam.ParDo(_Read(self.url, self.scratch)).with_output_types(Piece)
         for at, name in enumerate(ORDER):
             stage = _Stage(self.url, self.scratch, self.options, at, name)
@@ -323,7 +324,7 @@ class RunTasks(beam.PTransform):
         super().__init__()
         self.url, self.phase, self.scratch = url, phase, scratch
 
-    def expand(self, input_or_inputs: beam.PCollection) -> beam.PCollection:
+    def expand(self, input_or_inputs: Any) -> Any:
         task = _RunTask(self.url, self.phase, self.scratch)
         return input_or_inputs | self.phase >> beam.ParDo(task).with_output_types(int)
 
@@ -335,7 +336,7 @@ class Phase(beam.PTransform):
         super().__init__()
         self.url, self.phase, self.indices, self.recipe, self.scratch = url, phase, list(indices), recipe, scratch
 
-    def expand(self, input_or_inputs: beam.pvalue.PBegin) -> beam.PCollection:
+    def expand(self, input_or_inputs: Any) -> Any:
         tasks = input_or_inputs | "Tasks" >> beam.Create(self.indices, reshuffle=False) | "Spread" >> beam.Reshuffle()
         if self.phase == "score":
             return tasks | "Score" >> ScoreSplits(self.url, self.recipe, self.scratch)
@@ -344,7 +345,7 @@ class Phase(beam.PTransform):
 
 def add_phase(
     pipeline: beam.Pipeline, url: str, phase: str, indices: Iterable[int], recipe: Recipe, scratch: str = ""
-) -> beam.PCollection:
+) -> Any:
     """Add the tasks of a phase to a pipeline; `scratch` is a folder on a disk that the driver shares, if it does.
 
     One hint for all of it: steps that differ in hints run in environments, and so workers, of their own.

@@ -32,7 +32,6 @@ class WorkerLost(Exception):
     """A worker process died."""
 
 
-@Environment.register_urn(URN, None)
 class ProcessEnvironment(Environment):
     """Where steps run: in processes forked by this module."""
 
@@ -54,7 +53,6 @@ class ProcessEnvironment(Environment):
         return ProcessEnvironment(capabilities, artifacts, resource_hints)
 
 
-@WorkerHandler.register_environment(URN, None)
 class _ProcessHandler(GrpcWorkerHandler):
     """One worker process, watched."""
 
@@ -87,6 +85,10 @@ class _ProcessHandler(GrpcWorkerHandler):
         self.process.join(PATIENCE_SECONDS)
         if self.process.is_alive():
             self.process.kill()
+
+
+Environment.register_urn(URN, None)(ProcessEnvironment)
+WorkerHandler.register_environment(URN, None)(_ProcessHandler)
 
 
 def lost_workers() -> list[int]:
