@@ -32,6 +32,10 @@ OutputOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; default: all cores.")]
 EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local or beam.")]
+EngineOptions = Annotated[
+    list[str],
+    typer.Argument(metavar="[-- OPTION]...", help="Options of Apache Beam for --engine beam.", show_default=False),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -49,6 +53,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 )
 def run(
     recipe: RecipeArgument,
+    engine_options: EngineOptions = [],  # noqa: B006
     output: OutputOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
@@ -78,7 +83,7 @@ def run(
 
     place = output or loaded.output.path or f"runs/{loaded.name}"
     with listen() as listener:
-        outcome = execute(plan, place, load_engine(engine, workers or _cores(place)), listener)
+        outcome = execute(plan, place, load_engine(engine, workers or _cores(place), engine_options), listener)
     summarize(outcome, as_json)
 
 

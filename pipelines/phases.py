@@ -22,21 +22,21 @@ from ..schemas.errors import FlorilegiumError, InputError, OutputError, TaskErro
 from ..schemas.hashing import digest
 from ..schemas.run import Ledger, StoredTable
 from .boilerplate import LINES, digest_of_repeated, note_lines, repeated_lines
-from .contamination import load_stage, store_index
+from .contamination import store_index
 from .engines import Engine
 from .ledger import build_ledger, check_balance
 from .near_duplicates import RANKED, choose_keepers, cluster_links, link_buckets
 from .plan import MANIFEST, SPLIT_PHASES, SPLITS, Run, RunPlan, open_run, start_run
 from .progress import SILENT, Listener, Progress
 from .runs import KeyRange, RunSet, read_range, write_parquet
-from .scoring import score_split
+from .scoring import Scoring, score_split
 from .shards import decide_range, rank_range, reject_range, shard_range, weigh_range
 from .sources import RecordReader, Split
 from .storage import Folder, explain_os_error
 from .weighing.histogram import Histogram
 from .weighing.plan import WeightPlan, build_plan
 
-__all__ = ["PHASES", "Outcome", "execute", "run_task"]
+__all__ = ["PHASES", "Outcome", "execute", "run_task", "scoring_of", "store_marker", "store_note"]
 
 ATTEMPTS = 3
 RUN_INDEX = "scored/index.json"
@@ -75,17 +75,15 @@ def _boilerplate(run: Run, index: int, payload: Payload, progress: Progress) -> 
     return {"output": stored}
 
 
+def scoring_of(run: Run, index: int, payload: Payload) -> Scoring:
+    """What reading and writing the split of a task needs."""
+    repeated = REPEATED_LINES if "boilerplate" in payload else None
+    evaluation = digest(run.manifest.identity.get("decontamination"))
+    return Scoring(run.folder, f"scored/{index:05d}", Split(**payload["split"]), run.recipe, repeated, evaluation)
+
+
 def _score(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    repeated = None
-    if "boilerplate" in payload:
-        with run.folder.open_parquet(REPEATED_LINES) as file:
-            repeated = file.read()["line"].to_numpy()
-    split = Split(**payload["split"])
-    decontaminate = None
-    if run.recipe.decontamination is not None:
-        identity = digest(run.manifest.identity["decontamination"])
-        decontaminate = load_stage(run.folder, run.recipe.decontamination, identity)
-    return score_split(run.folder, f"scored/{index:05d}", split, run.recipe, progress, repeated, decontaminate)
+    return score_split(scoring_of(run, index, payload), progress)
 
 
 def _pair(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
@@ -166,27 +164,34 @@ def run_task(url: str, phase: str, index: int, progress: Progress = SILENT) -> b
     Whatever goes wrong becomes a note beside the markers, so that one bad task never ends its
     neighbours; the driver reads the notes, tries again and reports.
     """
-    folder = Folder(url)
     try:
         run = open_run(url)
         payload = run.payloads(phase)[index]
-        if folder.exists(run.marker_name(phase, index)):
-            return True
-        marker = PHASES[phase](run, index, payload, progress)
-        folder.write_json(run.marker_name(phase, index), {"key": run.task_key(phase, payload), **marker})
-        folder.remove(_note_name(phase, index))
+        if not run.folder.exists(run.marker_name(phase, index)):
+            store_marker(run, phase, index, payload, PHASES[phase](run, index, payload, progress))
     except Exception as error:
-        told = explain_os_error(error, url) if isinstance(error, OSError) else error
-        final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError)
-        note = {
-            "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",
-            "final": final or (isinstance(error, OSError) and error.errno == errno.ENOSPC),
-            "traceback": traceback.format_exc(),
-        }
-        with contextlib.suppress(OSError):  # a full disk takes no note either; the driver looks at the space
-            folder.write_json(_note_name(phase, index), note)
+        store_note(url, phase, index, error)
         return False
     return True
+
+
+def store_marker(run: Run, phase: str, index: int, payload: Payload, marker: Marker) -> None:
+    """Say that a task is done; everything that it names is stored already."""
+    run.folder.write_json(run.marker_name(phase, index), {"key": run.task_key(phase, payload), **marker})
+    run.folder.remove(_note_name(phase, index))
+
+
+def store_note(url: str, phase: str, index: int, error: Exception) -> None:
+    """Say why a task failed, for the driver."""
+    told = explain_os_error(error, url) if isinstance(error, OSError) else error
+    final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError | TaskError)
+    note = {
+        "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",
+        "final": final or (isinstance(error, OSError) and error.errno == errno.ENOSPC),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    with contextlib.suppress(OSError):  # a full disk takes no note either; the driver looks at the space
+        Folder(url).write_json(_note_name(phase, index), note)
 
 
 def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT) -> Outcome:
