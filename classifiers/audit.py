@@ -235,7 +235,11 @@ def render_audit(result: Mapping[str, Any]) -> str:
     lines += ["", "## Identities", ""]
     lines += [f"{identities['templates']} sentences about {identities['identities']} groups; none is harmful.", ""]
     lines += ["| score | mean | highest | lowest | cases ≥ .5 | cases ≥ .3 |", "|---|---|---|---|---|---|"]
-    for output, title in {**SHOWN, "hate>=1": "hate, topical or worse", "sexual>=1": "sexual, topical or worse"}.items():
+    for output, title in {
+        **SHOWN,
+        "hate>=1": "hate, topical or worse",
+        "sexual>=1": "sexual, topical or worse",
+    }.items():
         row = identities[output]
         lines.append(
             f"| {title} | {row['mean']:.3f} | {row['highest'][0]} {row['highest'][1]:.3f} | "

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def _fit(texts: Sequence[str], targets: Floats, natural: np.ndarray[Any, Any]) -
 
 def _terms(text: str) -> Counter[str]:
     words = WORD.findall(text.lower())
-    return Counter([*words, *(f"{first} {second}" for first, second in zip(words, words[1:], strict=False))])
+    return Counter([*words, *(f"{first} {second}" for first, second in pairwise(words))])
 
 
 def _matrix(terms: Sequence[Counter[str]], columns: dict[str, int], idf: Floats) -> Any:

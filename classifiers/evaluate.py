@@ -223,7 +223,11 @@ def _source(labelled: Labelled, scores: Mapping[str, Vector], source: str) -> di
                 found.append((float(ranking.roc_auc()), float(ranking.average_precision())))
         if found:
             means = np.mean(found, axis=0)
-            entry[group] = {"outputs": len(found), "roc_auc": _rounded(means[0]), "average_precision": _rounded(means[1])}
+            entry[group] = {
+                "outputs": len(found),
+                "roc_auc": _rounded(means[0]),
+                "average_precision": _rounded(means[1]),
+            }
     return entry
 
 
@@ -334,12 +338,13 @@ def _source_lines(sources: Mapping[str, Any]) -> list[str]:
     lines = ["ROC-AUC / average precision, means over the outputs (in brackets how many) with five positives.", ""]
     lines += ["| source | rows | prosocial | harm | quality |", "|---|---|---|---|---|"]
     for source, entry in sources.items():
-        cells = [
-            f"{_short(entry[group]['roc_auc'])} / {_short(entry[group]['average_precision'])} ({entry[group]['outputs']})"
-            if group in entry
-            else "–"
-            for group in GROUPS
-        ]
+        cells = []
+        for group in GROUPS:
+            found = entry.get(group)
+            figures = (
+                found and f"{_short(found['roc_auc'])} / {_short(found['average_precision'])} ({found['outputs']})"
+            )
+            cells.append(figures or "–")
         lines.append(f"| {source} | {entry['rows']} | {' | '.join(cells)} |")
     return lines
 

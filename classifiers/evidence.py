@@ -10,7 +10,7 @@ token and tokens that are no part of the text) and intercept add up to the logit
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,10 @@ def explain(model: Classifier, text: str, output: str) -> Evidence:
     probabilities = model.calibration.apply_projected(scored.logits, scored.sizes)
     linear, bias = scored.logits[:, column].astype(np.float64), float(model.calibration.bias[column])
     intercepts = np.log(scored.sizes) * model.calibration.weights[column, -1] + bias
+    words = {word: row for row, word in enumerate(model.model.vocabulary.words)}
     windows = []
     for index, part in enumerate(_windows(tokens, model.window)):
-        contributions, unplaced = _contributions(model, part, column)
+        contributions, unplaced = _contributions(model, words, part, column)
         windows.append(
             Window(
                 start=part[0].start,
@@ -138,7 +139,7 @@ def _locate(text: str) -> list[_Token]:
     beginnings = [
         (index, length)
         for index, (start, end) in enumerate(pieces)
-        if 1 < len(whole[index]) and end - start <= LONG_PIECE
+        if len(whole[index]) > 1 and end - start <= LONG_PIECE
         for length in range(1, end - start + 1)
     ]
     partial = _tokens(text[pieces[index][0] : pieces[index][0] + length] for index, length in beginnings)
@@ -185,16 +186,20 @@ def _windows(tokens: Sequence[_Token], window: int) -> list[list[_Token]]:
     return windows
 
 
-def _contributions(model: Classifier, tokens: Sequence[_Token], column: int) -> tuple[list[float], float]:
-    """What each token of a window adds to the linear part of the logit, and what its end-of-line token does."""
+def _contributions(
+    model: Classifier, words: Mapping[bytes, int], tokens: Sequence[_Token], column: int
+) -> tuple[list[float], float]:
+    """What each token of a window adds to the linear part of the logit, and what its end-of-line token does.
+
+    `words` are the rows of the vocabulary's words.
+    """
     vocabulary = model.model.vocabulary
-    index = {word: row for row, word in enumerate(vocabulary.words)}
     hashes = [_hash(token.text.encode()) for token in tokens] + [_hash(b"</s>")]
     occurrences: dict[int, list[tuple[int, ...]]] = {}
     for place in range(len(hashes)):
         word = tokens[place].text.encode() if place < len(tokens) else b"</s>"
-        if word in index:
-            occurrences.setdefault(index[word], []).append((place,))
+        if word in words:
+            occurrences.setdefault(words[word], []).append((place,))
         if place:
             row = _pair_row(vocabulary, hashes[place - 1], hashes[place])
             if row is not None:

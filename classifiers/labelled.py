@@ -100,7 +100,9 @@ def read_grades(path: str | Path, table: pa.Table) -> Floats:
     """Mean grades of annotated rows, (rows, dimensions). Raises `InputError` that names the row and its fault."""
     means = np.zeros((table.num_rows, len(DIMENSIONS)))
     highest = np.array([HIGHEST[name] for name in DIMENSIONS])
-    for row, (name, annotations) in enumerate(zip(table["id"].to_pylist(), table["annotations"].to_pylist())):
+    for row, (name, annotations) in enumerate(
+        zip(table["id"].to_pylist(), table["annotations"].to_pylist(), strict=True)
+    ):
         if not annotations or any(grades is None or len(grades) != len(DIMENSIONS) for grades in annotations):
             raise InputError(f"{path}: row {name!r}: needs annotations of {len(DIMENSIONS)} grades each")
         grades = np.array([[np.nan if grade is None else grade for grade in grades] for grades in annotations], float)
