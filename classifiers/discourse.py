@@ -22,8 +22,8 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "I think", "I believe", "I guess", "I suppose", "I suspect", "I feel like", "I could be wrong",
         "I may be wrong", "I might be wrong", "I'm not sure", "I am not sure", "I'm not certain", "I am not certain",
         "I don't know", "it seems", "seems to", "appears to", "it depends", "as far as I know", "as far as I can tell",
-        "if I recall", "if I remember", "in my opinion", "in my experience", "to my mind", "imo", "imho", "perhaps", "maybe",
-        "possibly", "probably", "might", "may", "more or less", "kind of", "sort of",
+        "if I recall", "if I remember", "in my opinion", "in my experience", "to my mind", "imo", "imho", "perhaps",
+        "maybe", "possibly", "probably", "might", "may", "more or less", "kind of", "sort of",
     ),
     "acknowledging": (
         "good point", "fair point", "fair enough", "point taken", "you're right", "you are right", "you were right",

@@ -6,7 +6,6 @@ documents and resamples, and the interval of their difference is a paired one.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -366,10 +365,3 @@ def _short(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}".replace("0.", ".", 1)
-
-
-def write_evaluation(result: Mapping[str, Any], folder: Path) -> None:
-    """`evaluation.json` and `evaluation.md` in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "evaluation.md").write_text(render_evaluation(result), "utf-8")

@@ -152,7 +152,7 @@ def test_the_command_leaks_no_key_and_resumes(tmp_path: Path) -> None:
     faults = ["500", "429", "half", "prose"]
     with serve(Endpoint(lambda number: faults[number % 4] if number < 8 else "")) as endpoint:
         command = [sys.executable, "-m", "florilegium.pipelines", "annotate", str(tmp_path / "docs.parquet")]
-        command += ["--endpoint", endpoint.address, "--name", "tiny", "--output", str(tmp_path / "labels.parquet")]
+        command += ["--endpoint", endpoint.address, "--model", "tiny", "--output", str(tmp_path / "labels.parquet")]
         command += ["--attempts", "2", "--parallel", "1", "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
