@@ -114,7 +114,8 @@ def evaluate_labelled(
         result["calibration"] = _calibration(labelled, scores, resamples, seed)
         if not labelled.natural.all():
             rows = np.flatnonzero(labelled.natural)
-            result["natural"] = _ranks(_take(labelled, rows), _at(scores, rows), _at(floor, rows), resamples, seed)
+            floor_there = None if floor is None else _at(floor, rows)
+            result["natural"] = _ranks(_take(labelled, rows), _at(scores, rows), floor_there, resamples, seed)
     sources = sorted(set(labelled.sources))
     if len(sources) > 1:
         result["sources"] = {source: part for source in sources if (part := _source(labelled, scores, source))}
@@ -266,8 +267,8 @@ def _take(labelled: Labelled, rows: Vector) -> Labelled:
     )
 
 
-def _at(scores: Mapping[str, Vector] | None, rows: Vector) -> dict[str, Vector] | None:
-    return None if scores is None else {output: values[rows] for output, values in scores.items()}
+def _at(scores: Mapping[str, Vector], rows: Vector) -> dict[str, Vector]:
+    return {output: values[rows] for output, values in scores.items()}
 
 
 def _texts_of(path: str | Path) -> set[str]:

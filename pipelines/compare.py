@@ -168,7 +168,7 @@ def _scores(old: pa.Table, new: pa.Table, masses: list[np.ndarray[Any, Any]]) ->
 
     Both means of the latter are by the new model's scores, so that they differ by the weights alone.
     """
-    paths = {name: ("prosocial", name) for name in PROSOCIAL}
+    paths: dict[str, tuple[str, ...]] = {name: ("prosocial", name) for name in PROSOCIAL}
     paths |= {f"{name}.{kind}": ("harm", name, kind) for name in HARMS for kind in ("topical", "toxic")}
     paths["quality"] = ("quality",)
     found = {}
