@@ -36,7 +36,7 @@ LEAST_WORDS, LEAST_SIMILAR = 50, 0.5
 ROUNDS = 3
 
 Signed = tuple[list[list[Any]], list[set[Any]], float]  # buckets, shingles, CPU seconds of the buckets
-console = Console(highlight=False, width=100)
+console = Console(highlight=False, width=110)
 
 
 def main() -> None:
