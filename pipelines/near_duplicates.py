@@ -99,8 +99,8 @@ def cluster_links(files: Iterable[pa.Table], again: Iterable[pa.Table]) -> pa.Ta
     nodes = _distinct(column.to_numpy() for table in files for column in (table["key"], table["other"]))
     parent = np.arange(len(nodes))
     for table in again:
-        ends = (np.searchsorted(nodes, table[name].to_numpy()) for name in LINKS.names)
-        _unite(*ends, parent)
+        one, other = (np.searchsorted(nodes, table[name].to_numpy()) for name in LINKS.names)
+        _unite(one, other, parent)
     _flatten(parent)
     return pa.table([nodes, nodes[parent]], schema=CLUSTERS)
 
