@@ -14,8 +14,8 @@ Exact twins are one document here. Documents go by their 64-bit key: among 10^9 
 for each other with a chance of 3 %, and five or so share a bucket by accident.
 
 Results depend on no partition: components are what they are, whatever order links come in. Memory is
-that of one range of buckets (40 bytes a row; all rows of one bucket lie in one range), of one range of
-clusters, and in `cluster` about 50 bytes for each document that has a link.
+that of one range of buckets (40 bytes a row and 100 more where it links; all rows of one bucket lie in one
+range), of one range of clusters, and in `cluster` about 50 bytes for each document that has a link.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

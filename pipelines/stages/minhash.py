@@ -12,7 +12,7 @@ without a word has no buckets.
 
 The functions are (x ^ a) · b mod 2^32 over a shingle's hash x, with random a and odd random b. Over 3,000
 pairs each of 10, 50 and 300 shingles and J from 0.5 to 0.9, the rate at which bands agree is J^8 within the
-error of the sample, as with costlier mixing. A vector unit takes eight at once: all 112 cost as much as
+error of the sample, as with costlier mixing. A vector unit takes eight at once: all 112 cost less than
 finding the words, so one permutation with densification, whose minima depend on each other in short
 texts, would save little.
 """

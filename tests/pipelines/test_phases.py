@@ -100,7 +100,7 @@ def test_the_ledger_balances(finished: Outcome) -> None:
 
 
 def test_the_run_is_valid_and_damage_is_found(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
-    assert [check.faults for check in validate(finished.run.folder.url)] == [[]] * 6
+    assert [check.faults for check in validate(finished.run.folder.url)] == [[]] * 7
     copy = run(corpus, str(tmp_path / "copy"))
     shard = tmp_path / "copy" / copy.run.manifest.shards[0].name
     table = pq.read_table(shard)
@@ -222,7 +222,7 @@ def test_other_charters_without_scoring_equal_a_new_run(finished: Outcome, corpu
     assert checksums(anew) == checksums(fresh)
     assert checksums(anew) != checksums(finished)
     assert not list((tmp_path / "anew").glob("scored/*.parquet"))
-    assert [check.faults for check in validate(str(tmp_path / "anew"))] == [[]] * 6
+    assert [check.faults for check in validate(str(tmp_path / "anew"))] == [[]] * 7
     stricter = reweigh(
         finished.run.folder.url, None, str(tmp_path / "b"), ["policy.min_words=60"], load_engine("local", 1)
     )
@@ -235,7 +235,7 @@ def test_nothing_kept_is_no_crash(corpus: Path, tmp_path: Path) -> None:
     outcome = run(corpus, str(tmp_path / "run"), "policy.min_words=100000")
     assert outcome.ledger.total("kept") == 0
     assert outcome.run.manifest.shards == []
-    assert [check.faults for check in validate(str(tmp_path / "run"))] == [[]] * 6
+    assert [check.faults for check in validate(str(tmp_path / "run"))] == [[]] * 7
 
 
 def command(corpus: Path, output: Path) -> list[str]:
