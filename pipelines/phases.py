@@ -3,7 +3,8 @@
     (boilerplate ─▶) score ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject ─▶ (ledger, manifest)
 
 A phase is a list of tasks over files; an engine runs them anywhere. The steps in parentheses are
-small and run in the driver. Markers say what is done, so a killed run goes on where it stopped.
+small and run in the driver, as does the index of evaluation sets, which score tasks look up. Markers say what
+is done, so a killed run goes on where it stopped; another run's can be taken over (`--since`).
 """
 
 import contextlib
