@@ -170,6 +170,9 @@ def _print_plan(plan: Any, as_json: bool) -> None:
     print(
         f"# charters: {', '.join(f'{name} {share:g}' for name, share in sorted(plan.recipe.weighing.charters.items()))}"
     )
+    if plan.evaluation is not None:
+        for entry in plan.evaluation.passages["set"].value_counts().to_pylist():
+            print(f"# evaluation set {entry['values']}: {entry['counts']:,} passages to look for")
     for name, model in plan.models.items():
         print(f"# model of {name}: {model}")
 

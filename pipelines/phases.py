@@ -4,8 +4,9 @@
                                                                                           ─▶ (ledger, manifest)
 
 A phase is a list of tasks over files; an engine runs them anywhere. The steps in parentheses are
-small and run in the driver. `boilerplate` runs where the recipe asks for it, `pair` to `keep` where it
-has near-duplicates left out. Markers say what is done, so a killed run goes on where it stopped.
+small and run in the driver, as does the index of evaluation sets, which score tasks look up. `boilerplate`
+runs where the recipe asks for it, `pair` to `keep` where near-duplicates are to be left out. Markers say
+what is done, so a killed run goes on where it stopped; another run's can be taken over (`--since`).
 """
 
 import contextlib

