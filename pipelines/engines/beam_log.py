@@ -5,7 +5,9 @@ import logging
 import threading
 from collections.abc import Iterator
 
-__all__ = ["quiet"]
+__all__ = ["STAGES_VARIABLE", "quiet"]
+
+STAGES_VARIABLE = "FLORILEGIUM_STAGES"  # tells the fork server which stages to have ready; see `beam_preload`
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ does, however it ends.
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -77,7 +78,7 @@ class _ProcessHandler(GrpcWorkerHandler):
 
     def close(self) -> None:
         self.stopping = True
-        if self.lost:  # what the others are at comes to nothing now
+        if sys.exc_info()[0] is not None:  # interrupted, or another worker died: do not wait for what it is at
             self.process.kill()
         super().close()
 
