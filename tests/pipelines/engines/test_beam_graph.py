@@ -81,7 +81,8 @@ def test_scoring_is_one_transform_for_each_stage(run: Run) -> None:
         (output,), (read,) = by_name[before].outputs.values(), by_name[after].inputs.values()
         assert output == read
         assert isinstance(coders.get_by_id(parts.pcollections[output].coder_id), PieceCoder)
-    environments = {part.environment_id for part in parts.transforms.values() if part.environment_id}
+    leaves = [part for part in parts.transforms.values() if part.spec.urn and not part.subtransforms]
+    environments = {part.environment_id for part in leaves if part.environment_id}
     assert len(environments) == 1, "steps of other environments would not be fused"
     hints = parts.environments[environments.pop()].resource_hints
     assert list(hints) == ["beam:resources:min_ram_bytes:v1"]
