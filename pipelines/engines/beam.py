@@ -58,14 +58,14 @@ class BeamEngine:
 
         known = set(PipelineOptions([]).get_all_options())
         for option in self.options:
+            if not option.startswith("--"):
+                raise RequestError(f"{option}: give each option of Apache Beam as --name=value")
             name = option.partition("=")[0].removeprefix("--").removeprefix("no_")
-            if option.startswith("--") and name not in known:
+            if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 raise RequestError(
                     f"{option}: Apache Beam knows no such option" + (f"; did you mean --{near[0]}?" if near else "")
                 )
-            if option.startswith("-") and not option.startswith("--"):
-                raise RequestError(f"{option}: options of Apache Beam begin with --")
         return PipelineOptions(self.options).get_all_options()
 
     def _checked_runner(self) -> str:

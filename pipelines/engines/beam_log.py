@@ -1,13 +1,14 @@
-"""Apache Beam without its log on standard error."""
+"""Apache Beam without its log on standard error, and what its fork server is told by the environment."""
 
 import contextlib
 import logging
 import threading
 from collections.abc import Iterator
 
-__all__ = ["STAGES_VARIABLE", "quiet"]
+__all__ = ["DRIVER_VARIABLE", "STAGES_VARIABLE", "quiet"]
 
-STAGES_VARIABLE = "FLORILEGIUM_STAGES"  # tells the fork server which stages to have ready; see `beam_preload`
+DRIVER_VARIABLE = "FLORILEGIUM_DRIVER"  # process id of the driver
+STAGES_VARIABLE = "FLORILEGIUM_STAGES"  # options of the stages to have ready
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms.environments import Environment, python_sdk_capabilities
 
+from .beam_log import DRIVER_VARIABLE
+
 __all__ = ["ProcessEnvironment", "WorkerLost", "lost_workers"]
 
 URN = "florilegium:environment:process:v1"
@@ -67,6 +69,7 @@ class _ProcessHandler(GrpcWorkerHandler):
         self.stopping = False
 
     def start_worker(self) -> None:
+        os.environ[DRIVER_VARIABLE] = str(os.getpid())
         self.process.start()
         threading.Thread(target=self._watch, daemon=True).start()
 
