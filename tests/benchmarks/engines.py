@@ -66,7 +66,7 @@ def compare(table: pa.Table, scratch: Path) -> dict[str, Any]:
 
     shown = _table(
         f"Engines · {table.num_rows:,} posts, {table.nbytes / 1e6:,.0f} MB, read to shards; CPU seconds",
-        *("engine", "start-up", "work", "plain loop", "above it", "bound"),
+        *("engine", "start-up", "work", "plain loop", "above (bound)"),
     )
     figures: dict[str, Any] = {"documents": table.num_rows, "engines": {}}
     for engine, workers, bound in ENGINES:
@@ -75,7 +75,7 @@ def compare(table: pa.Table, scratch: Path) -> dict[str, Any]:
         _, plain, whole = work("plain", workers, f"plain-{engine}-{workers}")
         start, seconds, _ = work(engine, workers, f"{engine}-{workers}")
         added = seconds / plain - 1
-        shown.add_row(name, f"{start:.1f}", f"{seconds:.1f}", f"{plain:.1f}", f"{added:+.1%}", f"{bound:.0%}")
+        shown.add_row(name, f"{start:.1f}", f"{seconds:.1f}", f"{plain:.1f}", f"{added:+.1%} ({bound:.0%})")
         figures["text_megabytes"] = whole.text_bytes / 1e6
         figures["engines"][name] = {"start_up": start, "work": seconds, "plain": plain, "above": added, "bound": bound}
     console.print(shown)
