@@ -20,7 +20,7 @@ import orjson
 from ...schemas.errors import RequestError, RunError
 from ..progress import Listener
 from ..storage import Folder
-from .beam_log import quiet
+from .beam_log import STAGES_VARIABLE, quiet
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core writes to standard error by itself
 
@@ -58,14 +58,14 @@ class BeamEngine:
 
         known = set(PipelineOptions([]).get_all_options())
         for option in self.options:
+            if not option.startswith("--"):
+                raise RequestError(f"{option}: give each option of Apache Beam as --name=value")
             name = option.partition("=")[0].removeprefix("--").removeprefix("no_")
-            if option.startswith("--") and name not in known:
+            if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 raise RequestError(
                     f"{option}: Apache Beam knows no such option" + (f"; did you mean --{near[0]}?" if near else "")
                 )
-            if option.startswith("-") and not option.startswith("--"):
-                raise RequestError(f"{option}: options of Apache Beam begin with --")
         return PipelineOptions(self.options).get_all_options()
 
     def _checked_runner(self) -> str:
@@ -117,7 +117,10 @@ class BeamEngine:
         lost_workers().clear()
         try:
             pipeline = beam.Pipeline(runner=runner, options=options)
-            add_phase(pipeline, url, phase, indices, open_run(url).recipe, scratch)
+            recipe = open_run(url).recipe
+            if phase == "score":
+                os.environ[STAGES_VARIABLE] = recipe.stages.model_dump_json()
+            add_phase(pipeline, url, phase, indices, recipe, scratch)
             result = pipeline.run()
             result.wait_until_finish()
         except WorkerLost:
@@ -128,6 +131,8 @@ class BeamEngine:
                 f"Apache Beam's {self.runner} failed in phase {phase}: {first[-1]}. Finished tasks are kept; mend "
                 "the cause and run the same command again to go on"
             ) from error
+        finally:
+            os.environ.pop(STAGES_VARIABLE, None)
         self._add_counters(result)
         return []
 

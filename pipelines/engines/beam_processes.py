@@ -9,6 +9,7 @@ does, however it ends.
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 )
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms.environments import Environment, python_sdk_capabilities
+
+from .beam_log import DRIVER_VARIABLE
 
 __all__ = ["ProcessEnvironment", "WorkerLost", "lost_workers"]
 
@@ -66,6 +69,7 @@ class _ProcessHandler(GrpcWorkerHandler):
         self.stopping = False
 
     def start_worker(self) -> None:
+        os.environ[DRIVER_VARIABLE] = str(os.getpid())
         self.process.start()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -77,7 +81,7 @@ class _ProcessHandler(GrpcWorkerHandler):
 
     def close(self) -> None:
         self.stopping = True
-        if self.lost:  # what the others are at comes to nothing now
+        if sys.exc_info()[0] is not None:  # interrupted, or another worker died: do not wait for what it is at
             self.process.kill()
         super().close()
 

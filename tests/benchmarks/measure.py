@@ -7,6 +7,7 @@ does; wall seconds do, and stand beside them only where several workers are comp
 import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -56,13 +57,29 @@ class _Clock(Silent):
 
 
 class _Plain:
-    """No engine: a loop over the tasks."""
+    """No engine: a loop over the tasks, or one in each of several processes over a part of them."""
 
     shares_memory = True
 
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
     def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
-        for index in indices:
-            run_task(url, phase, index)
+        parts = [indices[part :: self.workers] for part in range(min(self.workers, len(indices)))]
+        if len(parts) == 1:
+            _loop(url, phase, parts[0])
+            return
+        context = multiprocessing.get_context("spawn")
+        processes = [context.Process(target=_loop, args=(url, phase, part)) for part in parts]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+
+
+def _loop(url: str, phase: str, indices: list[int]) -> None:
+    for index in indices:
+        run_task(url, phase, index)
 
 
 def run_measured(
@@ -108,7 +125,7 @@ def _peak_mib() -> float:
 def _run(recipe: str, output: str, workers: int, name: str, overrides: Sequence[str]) -> dict[str, Any]:
     clock = _Clock()
     plan = plan_run(load_recipe(recipe, overrides))
-    engine: Engine = _Plain() if name == "plain" else load_engine(name, workers)
+    engine: Engine = _Plain(workers) if name == "plain" else load_engine(name, workers)
     outcome = execute(plan, output, engine, clock)
     phases = clock.seconds()
     markers = list(outcome.run.finished("score", len(outcome.run.payloads("score"))).values())

@@ -12,9 +12,10 @@ from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 from florilegium.pipelines.engines.beam_graph import PieceCoder, _Write, add_phase
+from florilegium.pipelines.phases import scoring_of
 from florilegium.pipelines.plan import Run, plan_run, start_run
 from florilegium.pipelines.recipes import load_recipe
-from florilegium.pipelines.scoring import Piece
+from florilegium.pipelines.scoring import Piece, read_pieces, ready_stages, score_piece
 from florilegium.pipelines.stages import ORDER
 from florilegium.schemas.document import RECORD
 
@@ -81,7 +82,8 @@ def test_scoring_is_one_transform_for_each_stage(run: Run) -> None:
         (output,), (read,) = by_name[before].outputs.values(), by_name[after].inputs.values()
         assert output == read
         assert isinstance(coders.get_by_id(parts.pcollections[output].coder_id), PieceCoder)
-    environments = {part.environment_id for part in parts.transforms.values() if part.environment_id}
+    leaves = [part for part in parts.transforms.values() if part.spec.urn and not part.subtransforms]
+    environments = {part.environment_id for part in leaves if part.environment_id}
     assert len(environments) == 1, "steps of other environments would not be fused"
     hints = parts.environments[environments.pop()].resource_hints
     assert list(hints) == ["beam:resources:min_ram_bytes:v1"]
@@ -90,19 +92,28 @@ def test_scoring_is_one_transform_for_each_stage(run: Run) -> None:
 
 
 def test_pieces_that_come_apart_store_nothing_and_say_so(run: Run) -> None:
+    (payload,) = run.payloads("score")
+    stages = ready_stages(run.recipe.stages.model_dump_json())
+    first, last = read_pieces(scoring_of(run, 0, payload))
+    for at in range(len(stages)):
+        first = score_piece(stages, at, first)
     write = _Write(run.folder.url, "")
     write.setup()
     write.start_bundle()
-    assert list(write.process(Piece(0, 0, records("one")))) == []
+    assert list(write.process(first)) == []
     write.finish_bundle()  # the rest came in another bundle
     assert "does not fuse" in _note(run)
     run.folder.remove("tasks/score/failed-000000.json")
     write.start_bundle()
-    assert list(write.process(Piece(0, 1, counts={}))) == []
+    assert list(write.process(last)) == []
     write.finish_bundle()
     assert "does not fuse" in _note(run)
     assert run.finished("score", 1) == {}
     assert run.folder.names("scored/*") == []
+    write.start_bundle()
+    assert [*write.process(first), *write.process(last)] == [0]
+    write.finish_bundle()
+    assert run.folder.names("tasks/score/failed*") == []
 
 
 def _note(run: Run) -> str:
