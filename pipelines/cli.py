@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..schemas.errors import FlorilegiumError, RequestError
+from . import cli_inspect
 
 __all__ = ["app", "main"]
 
@@ -135,6 +136,9 @@ def validate(run_folder: RunArgument, as_json: JsonOption = False) -> None:
         print("The run is valid." if good else "The run is not valid.")
     if not good:
         raise typer.Exit(1)
+
+
+cli_inspect.register(app)
 
 
 def _print_plan(plan: Any, as_json: bool) -> None:

@@ -19,6 +19,7 @@ WORDS = {
     "weigh": "Weigh",
     "shard": "Write shards",
     "reject": "Write rejects",
+    "export": "Export",
 }
 
 

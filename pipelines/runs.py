@@ -145,14 +145,14 @@ class RunWriter:
 class RunSet:
     """All sorted runs of a scored corpus, numbered in the order of their splits."""
 
-    def __init__(self, folder: Folder, names: Sequence[str]) -> None:
-        self._folder, self.names = folder, list(names)
+    def __init__(self, folder: Folder, names: Sequence[str], schema: pa.Schema = SCORED) -> None:
+        self._folder, self.names, self._schema = folder, list(names), schema
 
     def scan(self, keys: KeyRange, columns: Sequence[str]) -> pa.Table:
         """Columns of all rows in the range, with their locators `run` and `row`, run after run."""
         tables = [table for index in range(len(self.names)) for table in self._scan_run(index, keys, columns)]
         if not tables:
-            schema = pa.schema([*(SCORED.field(name) for name in columns), *LOCATOR])
+            schema = pa.schema([*(self._schema.field(name) for name in columns), *LOCATOR])
             return schema.empty_table()
         return pa.concat_tables(tables)
 
@@ -178,7 +178,7 @@ class RunSet:
             wanted = rows[order][runs[order] == index]
             tables.extend(self._gather_run(int(index), wanted, columns))
         if not tables:
-            return pa.schema([SCORED.field(name) for name in columns]).empty_table()
+            return pa.schema([self._schema.field(name) for name in columns]).empty_table()
         inverse = np.empty(len(order), np.int64)
         inverse[order] = np.arange(len(order))
         return pa.concat_tables(tables).take(pa.array(inverse))

@@ -33,6 +33,7 @@ __all__ = [
     "SHARD",
     "STATISTICS",
     "STATISTIC_NAMES",
+    "TIMESTAMP",
     "to_grid",
     "to_thousandths",
 ]
