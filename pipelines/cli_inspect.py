@@ -59,9 +59,9 @@ def query(
         raise RequestError("name a run, for example: florilegium query runs/demo 'SELECT count(*) FROM documents'")
     if example is not None:
         question = EXAMPLES[example - 1][1]
-    elif question is None:
+    if question is None:
         raise RequestError("give a question in SQL, or --examples for ten of them")
-    elif question == "-":
+    if question == "-":
         question = sys.stdin.read()
     from .inspection.query import answer
 

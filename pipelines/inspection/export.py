@@ -65,14 +65,14 @@ def export(
         "recipe": found.manifest.recipe_digest,
         "florilegium": found.manifest.florilegium,
     }
+    tokens = _Tokens(str(tokenizer), end_of_text) if form == "tokens" else None
     if form == "jsonl":
         files = _json_lines(found, target, listener)
     else:
         with _scratch(target) as scratch:
-            if form == "materialized":
+            if tokens is None:
                 files = _materialized(found, target, scratch, listener)
             else:
-                tokens = _Tokens(str(tokenizer), end_of_text)
                 files = tokens.write(found, target, scratch, listener)
                 description |= tokens.description
         expected = _repeats(found)

@@ -80,6 +80,8 @@ def _complaint(error: Exception) -> FlorilegiumError:
     sentence = _sentence(error)
     if isinstance(error, duckdb.OutOfMemoryException):
         return RequestError(f"the answer needs more memory than there is; ask for less, or add a LIMIT ({sentence})")
+    if isinstance(error, duckdb.PermissionException) or "PermissionError" in str(error) or "No files found" in sentence:
+        return RequestError(f"only the run's own files can be read, and none be written ({sentence})")
     wrong = duckdb.ProgrammingError | duckdb.DataError | duckdb.NotSupportedError
     if isinstance(error, wrong) and not isinstance(error, duckdb.InvalidInputException):
         return RequestError(sentence)
@@ -268,4 +270,5 @@ def _plain(value: Any) -> Any:
 
 def _sentence(error: Exception) -> str:
     """What the database says, without its own address of the file and without what a reader cannot see."""
-    return visible(str(error).split("Stack Trace")[0].strip()[:2000])
+    told = str(error).split("Stack Trace")[0].strip() or type(error).__name__
+    return visible(told.splitlines()[-1] if told.startswith("Traceback") else told[:2000])

@@ -70,10 +70,14 @@ class Survey:
         return {name: Charter.model_validate(values) for name, values in sorted(stored.items())}
 
 
-def survey(url: str, thorough: bool = False) -> Survey:
-    """Look at every file of a run; `thorough` compares the checksums too.
+CHECKED_BYTES = 256 << 20
 
-    Raises InputError where there is no run at all.
+
+def survey(url: str, thorough: bool = False) -> Survey:
+    """Look at every file of a run: is it there, as large as the manifest says, with a whole footer?
+
+    Checksums are compared too where that takes no time, for local runs of up to CHECKED_BYTES, and for
+    all where `thorough`. Raises InputError where there is no run at all.
     """
     found = Survey(Folder(url))
     if not found.folder.exists(MANIFEST):
@@ -85,6 +89,9 @@ def survey(url: str, thorough: bool = False) -> Survey:
     found.ledger = _read(found, "ledger.json", Ledger.model_validate_json, finished)
     found.plan = _read(found, WEIGHT_PLAN, WeightPlan.from_json, finished)
     found.splits = _read(found, SPLITS, _list, finished) or []
+    if found.manifest and found.folder.is_local:
+        listed_bytes = sum(table.bytes for _, listed, _ in KINDS.values() for table in getattr(found.manifest, listed))
+        thorough = thorough or listed_bytes <= CHECKED_BYTES
     for kind, (schema, listed, pattern) in KINDS.items():
         stored = {table.name: table for table in getattr(found.manifest, listed)} if found.manifest else {}
         files = _scored_files(found) if kind == "scores" else None

@@ -32,43 +32,34 @@ _COLOURS = {
 }
 NARROW, WIDE = 340, 720
 LABEL = 26
+_ENDS = {"kept": "good", "unweighted": "before", "rejected": "harm", "duplicates": "c6", "failed": "muted"}
 
 Chart = str  # one <svg> element
 
 
 def flow(counts: Mapping[str, int], wide: bool = True) -> Chart:
     """From what was read to what became of it, as streams whose widths are documents."""
-    names = ["kept", "unweighted", "rejected", "duplicates", "failed"]
-    ends = [(name, counts.get(name, 0)) for name in names if counts.get(name, 0)]
+    ends = [(name, counts.get(name, 0)) for name in _ENDS if counts.get(name, 0)]
     total = max(sum(number for _, number in ends), 1)
-    with _axes(WIDE if wide else NARROW, 90 + 46 * len(ends), f"{total:,} documents, by what became of them") as (
-        axes,
-        done,
-    ):
-        gap = 0.08
-        height = 1 + gap * (len(ends) - 1)
-        left, bottom = 1.0 + gap * (len(ends) - 1) / 2, height
-        colours = {"kept": "good", "unweighted": "before", "rejected": "harm", "duplicates": "c6", "failed": "muted"}
-        axes.add_patch(_rectangle(0, gap * (len(ends) - 1) / 2, 0.03, 1, "ink"))
+    width, stream = (WIDE, 0.74) if wide else (NARROW, 0.56)
+    with _axes(width, 250, f"{total:,} documents, by what became of them") as (axes, done):
+        gap = 0.07
+        spread = gap * (len(ends) - 1)
+        left, right, label = 1 + spread / 2, 1 + spread, 2.0
+        axes.add_patch(_rectangle(0, spread / 2, 0.02, 1, "ink"))
         for name, number in ends:
-            part = number / total
-            axes.add_patch(_stream(0.03, left - part, left, 0.55, bottom - part, bottom, colours[name]))
-            axes.add_patch(_rectangle(0.55, bottom - part, 0.012, part, colours[name]))
-            percent = f"{100 * part:.1f} %" if part < 0.995 or len(ends) > 1 else "100 %"
-            _text(axes, 0.59, bottom - part / 2, f"{name}  {number:,}", size=10, weight="bold", shift=5)
-            _text(axes, 0.59, bottom - part / 2, percent, size=8.5, colour="muted", shift=-7)
-            left -= part
-            bottom -= part + gap
-        axes.set_xlim(-0.01, 1.0 if wide else 1.15)
-        axes.set_ylim(-0.12, height + 0.16)
-        _text(
-            axes,
-            0,
-            height + 0.1,
-            f"read  {counts.get('read', 0) + counts.get('generated', 0):,}",
-            size=10,
-            weight="bold",
-        )
+            part, colour = number / total, _ENDS[name]
+            axes.add_patch(_stream(0.02, left - part, left, stream, right - part, right, colour))
+            axes.add_patch(_rectangle(stream, right - part, 0.012, part, colour))
+            label = min(label - 0.19, right - part / 2)
+            percent = f"{100 * part:.1f} %"
+            _text(axes, stream + 0.03, label, f"{name} {number:,}", size=12, weight="bold", shift=5)
+            _text(axes, stream + 0.03, label, percent, size=10.5, colour="muted", shift=-8)
+            left, right = left - part, right - part - gap
+        axes.set_xlim(0, 1)
+        axes.set_ylim(min(label, 0) - 0.08, 1 + spread + 0.14)
+        read = counts.get("read", 0) + counts.get("generated", 0)
+        _text(axes, 0, 1 + spread / 2 + 0.09, f"read {read:,}", size=12, weight="bold")
     return done[0]
 
 
@@ -79,7 +70,7 @@ def dumbbells(
     names: tuple[str, str] = ("before", "after"),
 ) -> Chart:
     """One row a measure: an open dot before, a full one after, and a line between them."""
-    with _axes(NARROW, 52 + 24 * len(rows), f"{title}: {names[0]} and {names[1]}") as (axes, done):
+    with _axes(NARROW, 52 + 26 * len(rows), f"{title}: {names[0]} and {names[1]}") as (axes, done):
         places = np.arange(len(rows))[::-1]
         most = max([max(first, second) for _, first, second in rows] + [1e-3])
         for place, (name, first, second) in zip(places, rows, strict=True):
@@ -87,21 +78,22 @@ def dumbbells(
             axes.plot([first, second], [place, place], color=_COLOURS[colour], linewidth=2.6, alpha=0.55, zorder=1)
             axes.plot(first, place, "o", color=_COLOURS["paper"], markeredgecolor=_COLOURS["before"], markersize=6.5)
             axes.plot(second, place, "o", color=_COLOURS[colour], markersize=7)
-            _text(axes, -0.03 * most, place, name, ha="right", size=9)
-            change = f"{100 * (second / first - 1):+.0f} %" if first >= 5e-4 else "–"
+            _text(axes, -0.03 * most, place, name, ha="right", size=11)
+            change = f"{100 * (second / first - 1):+.0f} %".replace("-0 ", "±0 ") if first >= 5e-4 else "–"
+            change = "±0 %" if change == "+0 %" else change.replace("-", "−")
             _text(
                 axes,
                 most * 1.12,
                 place,
                 change,
                 ha="left",
-                size=9,
+                size=11,
                 weight="bold" if abs(second - first) > 0.003 else "normal",
             )
         axes.set_xlim(-0.62 * most, most * 1.42)
         axes.set_ylim(-1.1, len(rows) - 0.2)
         for tick in _ticks(most):
-            _text(axes, tick, -0.85, f"{tick:g}", ha="center", size=8, colour="muted")
+            _text(axes, tick, -0.85, f"{tick:g}", ha="center", size=10, colour="muted")
             axes.plot([tick, tick], [-0.5, len(rows) - 0.5], color=_COLOURS["rule"], linewidth=0.5, zorder=0)
     return done[0]
 
@@ -110,7 +102,7 @@ def heat(rows: Sequence[str], columns: Sequence[str], change: Any, title: str) -
     """A table of changes: rows × columns, in seven steps from less (orange) to more (blue), each with its number."""
     narrow = len(columns) <= 4
     width = NARROW if narrow else WIDE
-    with _axes(width, 70 + 22 * len(rows), title) as (axes, done):
+    with _axes(width, 64 + 24 * len(rows), title) as (axes, done):
         largest = max(float(np.abs(change).max()), 1e-3)
         for y in range(len(rows)):
             for x in range(len(columns)):
@@ -120,9 +112,9 @@ def heat(rows: Sequence[str], columns: Sequence[str], change: Any, title: str) -
                 _text(
                     axes, x + 0.5, len(rows) - 1 - y + 0.47, f"{value:+.3f}".replace("0.", ".", 1), ha="center", size=8
                 )
-            _text(axes, -0.06 * len(columns) / 4, len(rows) - 1 - y + 0.47, rows[y], ha="right", size=9)
+            _text(axes, -0.06 * len(columns) / 4, len(rows) - 1 - y + 0.47, rows[y], ha="right", size=11)
         for x, name in enumerate(columns):
-            _text(axes, x + 0.5, len(rows) + 0.35, name, ha="center", size=8.5, weight="bold", most=12)
+            _text(axes, x + 0.5, len(rows) + 0.35, name, ha="center", size=10.5, weight="bold", most=14)
         label = 0.42 if narrow else 0.19
         axes.set_xlim(-len(columns) * label / (1 - label), len(columns))
         axes.set_ylim(-0.1, len(rows) + 0.9)
@@ -136,8 +128,8 @@ def shares(rows: Sequence[tuple[str, float, float]], title: str) -> Chart:
         for place, (name, first, second) in zip(np.arange(len(rows))[::-1], rows, strict=True):
             axes.add_patch(_rectangle(0, place - 0.02, second, 0.34, "good"))
             axes.add_patch(_rectangle(0, place - 0.2, first, 0.14, "before"))
-            _text(axes, -0.03 * most, place + 0.06, name, ha="right", size=9)
-            _text(axes, max(first, second) + 0.03 * most, place + 0.06, f"{100 * second:.1f} %", size=9, weight="bold")
+            _text(axes, -0.03 * most, place + 0.06, name, ha="right", size=11)
+            _text(axes, max(first, second) + 0.03 * most, place + 0.06, f"{100 * second:.1f} %", size=11, weight="bold")
         axes.set_xlim(-0.62 * most, most * 1.36)
         axes.set_ylim(-0.5, len(rows) - 0.4)
     return done[0]
@@ -149,13 +141,12 @@ def bars(values: Sequence[tuple[str, float]], title: str, colour: str = "good", 
         most = max([value for _, value in values] + [1e-9])
         for place, (name, value) in enumerate(values):
             axes.add_patch(_rectangle(place + 0.08, 0, 0.84, value / most, colour))
-            every = max(1, len(values) // 8)
-            if place % every == 0 or place == len(values) - 1:
-                _text(axes, place + 0.5, -0.07, name, ha="center", size=8, colour="muted")
+            if place % max(1, len(values) // 7) == 0:
+                _text(axes, place + 0.5, -0.07, name, ha="center", size=10, colour="muted")
         peak = max(range(len(values)), key=lambda place: values[place][1]) if values else 0
         if values:
-            _text(axes, peak + 0.5, 1.06, f"{values[peak][1]:,.0f}", ha="center", size=9, weight="bold")
-        _text(axes, len(values) / 2, -0.19, note, ha="center", size=8.5, colour="muted", most=60)
+            _text(axes, peak + 0.5, 1.06, f"{values[peak][1]:,.0f}", ha="center", size=11, weight="bold")
+        _text(axes, len(values) / 2, -0.19, note, ha="center", size=10.5, colour="muted", most=60)
         axes.plot([0, len(values)], [0, 0], color=_COLOURS["ink"], linewidth=0.8)
         axes.set_xlim(-0.2, len(values) + 0.2)
         axes.set_ylim(-0.26, 1.16)
@@ -168,7 +159,7 @@ def curves(lines: Sequence[tuple[str, Any, Any]], title: str, cap: float) -> Cha
         top = max([float(np.max(heights)) for _, _, heights in lines if len(heights)] + [0.1]) * 1.08
         for tick in _ticks(top):
             axes.plot([0, 1], [tick, tick], color=_COLOURS["rule"], linewidth=0.5, zorder=0)
-            _text(axes, -0.02, tick, f"{tick:g}", ha="right", size=8, colour="muted")
+            _text(axes, -0.02, tick, f"{tick:g}", ha="right", size=10, colour="muted")
         labels = []
         for number, (name, edges, heights) in enumerate(lines):
             if not len(heights):
@@ -179,11 +170,11 @@ def curves(lines: Sequence[tuple[str, Any, Any]], title: str, cap: float) -> Cha
         last = -1e9
         for height, name, colour in sorted(labels):
             last = max(height, last + top * 0.085)
-            _text(axes, 1.02, last, name, size=9, weight="bold", colour=colour, most=14)
+            _text(axes, 1.02, last, name, size=11, weight="bold", colour=colour, most=14)
         for share in (0, 0.25, 0.5, 0.75, 1):
-            _text(axes, share, -0.06 * top, f"{100 * share:.0f} %", ha="center", size=8, colour="muted")
+            _text(axes, share, -0.06 * top, f"{100 * share:.0f} %", ha="center", size=10, colour="muted")
         _text(
-            axes, 0.5, -0.15 * top, "tokens, from least to most valued", ha="center", size=8.5, colour="muted", most=60
+            axes, 0.5, -0.15 * top, "tokens, from least to most valued", ha="center", size=10.5, colour="muted", most=60
         )
         axes.plot([0, 1], [0, 0], color=_COLOURS["ink"], linewidth=0.8)
         axes.set_xlim(-0.1, 1.36)
@@ -252,7 +243,7 @@ def _axes(width: int, height: int, description: str) -> Any:
 
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # glyphs are the browser's business
     done: list[Chart] = []
-    settings = {"svg.fonttype": "none", "svg.hashsalt": description, "text.parse_math": False, "path.simplify": False}
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": description, "text.parse_math": False, "path.simplify": False}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         FigureCanvasSVG(figure)

@@ -130,11 +130,13 @@ def _groups(figures: Figures, found: Survey, rows: Any) -> None:
     measures += [f"harm.{name}.{kind}" for name in HARMS for kind in HARM_KINDS]
     sums = ", ".join(f"coalesce(sum(tokens * {measure}), 0)" for measure in measures)
     weighted = ", ".join(f"coalesce(sum(tokens * weight * {measure}), 0)" for measure in measures)
-    survivors = "documents"
-    if found.files["scores"] and found.files["weights"]:
+    columns = "domain, language, weight, tokens, prosocial, harm"
+    survivors = f"(SELECT {columns} FROM documents)"
+    if found.files["scores"] and found.ledger and found.ledger.total("unweighted"):  # these are in no shard
         survivors = (
-            "(SELECT w.domain, w.weight, s.* FROM weights w JOIN (SELECT DISTINCT ON (id) id, language, tokens, "
-            "prosocial, harm FROM scores WHERE error IS NULL) s USING (id))"
+            f"(SELECT {columns} FROM documents UNION ALL BY NAME SELECT {columns} FROM "
+            "(SELECT id, domain, weight FROM weights WHERE weight = 0 AND id NOT IN (SELECT id FROM documents)) JOIN "
+            "(SELECT DISTINCT ON (id) * FROM (SELECT id, language, tokens, prosocial, harm FROM scores)) USING (id))"
         )
     found_rows = rows(
         "SELECT domain, coalesce(language, 'unknown'), count(*), sum(tokens), sum(tokens * weight), "

@@ -190,7 +190,7 @@ def _groups(figures: Figures, draw: Any) -> dict[str, Any]:
             note += f"; the largest {len(most)} of {len(groups)}"
         pictures.append(_Titled(f"By {title}", draw(charts.shares(rows, f"Shares by {title}")), note))
         scored = {name: group for name, group in most.items() if group.scored}
-        if scored:
+        if len(scored) > (title == "language"):
             change = np.stack(
                 [group.after[: len(PROSOCIAL)] - group.before[: len(PROSOCIAL)] for group in scored.values()]
             )
