@@ -1,8 +1,9 @@
 // Opens a report in Chromium as people do: light, dark, wide, phone, print. Fails where anything runs, loads or overflows.
 //   node report.mjs INDEX_HTML OUTPUT_FOLDER      needs playwright-core and CHROMIUM (default /usr/bin/chromium)
-import { chromium } from "playwright-core";
+import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
+const { chromium } = createRequire(import.meta.url)("playwright-core");
 const [page_path, folder] = process.argv.slice(2);
 const address = pathToFileURL(page_path).href;
 const views = [

@@ -243,7 +243,12 @@ def _axes(width: int, height: int, description: str) -> Any:
 
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # glyphs are the browser's business
     done: list[Chart] = []
-    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": description, "text.parse_math": False, "path.simplify": False}
+    settings: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": description,
+        "text.parse_math": False,
+        "path.simplify": False,
+    }
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         FigureCanvasSVG(figure)
@@ -271,6 +276,6 @@ def _inline(document: str, description: str, width: int, height: int) -> Chart:
     body = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", body)
     kind = "narrow" if width == NARROW else "wide"
     return (
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}" '
+        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(line(description, 120))}" '
         f'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{body}</svg>'
     )
