@@ -7,6 +7,7 @@ page and below each other on a phone, where the type is as large as the page's o
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -256,7 +257,9 @@ def _axes(width: int, height: int, description: str) -> Any:
         axes.set_axis_off()
         yield axes, done
         written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of glyphs that its own font lacks; the browser has others
+            figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     done.append(_inline(written.getvalue(), description, width, height))
 
 

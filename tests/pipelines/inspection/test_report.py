@@ -18,7 +18,7 @@ from florilegium.pipelines.engines import load_engine
 from florilegium.pipelines.inspection.harmless import cell, line, visible
 from florilegium.pipelines.inspection.report import charts
 from florilegium.pipelines.inspection.report.datasheet import render_card
-from florilegium.pipelines.inspection.report.figures import Example, Figures, collect
+from florilegium.pipelines.inspection.report.figures import EXAMPLE_CHARACTERS, Example, Figures, collect
 from florilegium.pipelines.inspection.report.page import render_page
 from florilegium.pipelines.inspection.report.write import FILES, write_report
 from florilegium.pipelines.inspection.survey import survey
@@ -51,7 +51,7 @@ def hostile_figures(figures: Figures) -> Figures:
     figures.examples = [
         Example(name, text, (text,), text if number % 2 else "") for number, (name, text) in enumerate(HOSTILE.items())
     ]
-    figures.examples.append(Example("long", "x" * 10_000_000, ()))
+    figures.examples.append(Example("long", "x" * EXAMPLE_CHARACTERS, ()))
     for text in HOSTILE.values():
         figures.domains[text] = figures.whole
         figures.languages[text] = figures.whole
