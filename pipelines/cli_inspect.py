@@ -57,15 +57,13 @@ def query(
         return
     if run_folder is None:
         raise RequestError("name a run, for example: florilegium query runs/demo 'SELECT count(*) FROM documents'")
-    if example is not None:
-        question = EXAMPLES[example - 1][1]
-    if question is None:
+    asked = EXAMPLES[example - 1][1] if example is not None else question
+    if asked is None:
         raise RequestError("give a question in SQL, or --examples for ten of them")
-    if question == "-":
-        question = sys.stdin.read()
     from .inspection.query import answer
 
-    rows = answer(run_folder, question, "json" if as_json else form, output, limit, _say)
+    statement = sys.stdin.read() if asked == "-" else asked
+    rows = answer(run_folder, statement, "json" if as_json else form, output, limit, _say)
     if output is not None:
         print(f"{rows:,} rows: {output}")
 
