@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..schemas.errors import FlorilegiumError, RequestError
-from .commands import classifiers
+from .commands import classifiers, inspection
 
 __all__ = ["app", "main"]
 
@@ -151,6 +151,7 @@ def validate(run_folder: RunArgument, as_json: JsonOption = False) -> None:
 
 
 classifiers.register(app)
+inspection.register(app)
 
 
 def _print_plan(plan: Any, as_json: bool) -> None:

@@ -23,6 +23,7 @@ WORDS = {
     "weigh": "Weigh",
     "shard": "Write shards",
     "reject": "Write rejects",
+    "export": "Export",
 }
 
 

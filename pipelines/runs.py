@@ -164,16 +164,20 @@ def _bands(table: pa.Table) -> pa.Table:
 
 
 class RunSet:
-    """All sorted runs of a scored corpus, numbered in the order of their splits."""
+    """All sorted runs of a corpus, numbered in the order of their splits; scored documents, or rows of `schema`."""
 
-    def __init__(self, folder: Folder, names: Sequence[str]) -> None:
-        self._folder, self.names = folder, list(names)
+    def __init__(self, folder: Folder, names: Sequence[str], schema: pa.Schema | None = None) -> None:
+        self._folder, self.names, self._schema = folder, list(names), schema
+
+    def _fields(self, columns: Sequence[str]) -> list[pa.Field]:
+        schema = self._schema or scored_schema(columns)
+        return [schema.field(name) for name in columns]
 
     def scan(self, keys: KeyRange, columns: Sequence[str]) -> pa.Table:
         """Columns of all rows in the range, with their locators `run` and `row`, run after run."""
         tables = [table for index in range(len(self.names)) for table in self._scan_run(index, keys, columns)]
         if not tables:
-            return pa.schema([*_fields(columns), *LOCATOR]).empty_table()
+            return pa.schema([*self._fields(columns), *LOCATOR]).empty_table()
         return pa.concat_tables(tables)
 
     def _scan_run(self, index: int, keys: KeyRange, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -198,7 +202,7 @@ class RunSet:
             wanted = rows[order][runs[order] == index]
             tables.extend(self._gather_run(int(index), wanted, columns))
         if not tables:
-            return pa.schema(_fields(columns)).empty_table()
+            return pa.schema(self._fields(columns)).empty_table()
         inverse = np.empty(len(order), np.int64)
         inverse[order] = np.arange(len(order))
         return pa.concat_tables(tables).take(pa.array(inverse))
@@ -211,11 +215,6 @@ class RunSet:
                 if start < stop:
                     table = file.read_row_group(group, columns=list(columns)).select(list(columns))
                     yield table.take(pa.array(rows[start:stop] - bounds[group]))
-
-
-def _fields(columns: Sequence[str]) -> list[pa.Field]:
-    schema = scored_schema(columns)
-    return [schema.field(name) for name in columns]
 
 
 def read_range(folder: Folder, name: str, keys: KeyRange, by: str, columns: Sequence[str]) -> pa.Table:

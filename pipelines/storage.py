@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 import orjson
@@ -100,6 +100,10 @@ class Folder:
 
     def read_bytes(self, name: str) -> bytes:
         return bytes(self.filesystem.cat_file(self._path(name)))  # type: ignore[arg-type]
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file opened for reading, at any position."""
+        return self.filesystem.open(self._path(name), "rb")  # type: ignore[return-value]
 
     def read_json(self, name: str) -> Any:
         try:

@@ -35,6 +35,7 @@ __all__ = [
     "SHARD",
     "STATISTICS",
     "STATISTIC_NAMES",
+    "TIMESTAMP",
     "scored_schema",
     "to_grid",
     "to_thousandths",
