@@ -19,6 +19,7 @@ from ..schemas.arrays import with_flag
 from ..schemas.document import CONTRIBUTIONS, REJECT, SCHEMA_VERSION, SCORED, SHARD
 from ..schemas.hashing import id_words
 from ..schemas.run import Counts
+from .candidates import candidates, write_candidates
 from .decide import POLICY_COLUMNS, Reasons, assign_domains, content_reasons, provenance_reasons
 from .dedup import KEEPER_COLUMNS, exact_duplicates
 from .plan import Run
@@ -26,6 +27,7 @@ from .runs import LOCATOR, KeyRange, RunSet, sort_by_key, write_parquet
 from .weighing.histogram import Histogram
 from .weighing.plan import UNSCORED, WeightPlan
 from .weighing.pool import contribution_lists, repeats, total
+from .weighing.rehydration import factors, masses
 from .weighing.utility import ScoreTable, judge_all, quorum_rejects
 
 __all__ = ["DECISION", "KEPT", "UNWEIGHTED", "WEIGHT", "decide_range", "reject_range", "shard_range", "weigh_range"]
@@ -65,6 +67,7 @@ def decide_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str
     scores = ScoreTable.from_batch(table)
     utilities, vetoes = judge_all(run.charters, scores, recipe.weighing.bridging)
     rejected_by_quorum, keepers = quorum_rejects(vetoes, list(run.shares.values()), recipe.weighing.quorum)
+    candidate = ~(failed | duplicate | reasons.any())
     reasons.add("charters.quorum", rejected_by_quorum)
     for name, keeps in zip(run.charters, keepers.T, strict=True):
         reasons.add(f"charters.kept_by.{name}", keeps)
@@ -73,16 +76,14 @@ def decide_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str
     action = np.select([failed, duplicate, rejected], [FAILED, DUPLICATE, REJECTED], SURVIVOR)
     survives = action == SURVIVOR
     domain = assign_domains(table, recipe.weighing)
+    write_candidates(run.folder, index, candidates(table, candidate, domain, cluster_size, scores))
     if recipe.weighing.unscored == "neutral":
         domain = pc.if_else(pa.array(scores.scored), domain, UNSCORED)
     codes = domain.filter(pa.array(survives)).dictionary_encode()
     histogram = Histogram.empty(run.charters, codes.dictionary.to_pylist())
-    histogram.add(
-        utilities[survives],
-        codes.indices.to_numpy(),
-        table["tokens"].to_numpy()[survives],
-        ~scores.scored[survives],
-    )
+    unscored = ~scores.scored
+    mass = masses(table["tokens"].to_numpy(), cluster_size, unscored, recipe.weighing.rehydration)
+    histogram.add(utilities[survives], codes.indices.to_numpy(), mass[survives], unscored[survives])
     decisions = pa.table(
         {
             "action": pa.array(action.astype(object), pa.string()),
@@ -90,7 +91,7 @@ def decide_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str
             "domain": domain,
             "cluster_size": pa.array(cluster_size),
             "utilities": _int16_lists(utilities),
-            "unscored": pa.array(~scores.scored),
+            "unscored": pa.array(unscored),
             **{name: table[name] for name in DECISION.names if name in table.column_names},
         }
     )
@@ -163,9 +164,12 @@ def weigh_decisions(
     """Contributions of shape (rows, charters) and their sum for decisions of survivors."""
     utilities = decisions["utilities"].combine_chunks().flatten().to_numpy()
     codes = pc.index_in(decisions["domain"], pa.array(weights.domain_names, pa.string())).fill_null(0).to_numpy()
-    contributions = weights.weights(
-        utilities.reshape(decisions.num_rows, len(weights.charter_names)), codes, decisions["unscored"].to_numpy()
-    )
+    unscored = decisions["unscored"].to_numpy()
+    contributions = weights.weights(utilities.reshape(decisions.num_rows, len(weights.charter_names)), codes, unscored)
+    if weights.rehydration:
+        tokens = decisions["tokens"].to_numpy()
+        mass = masses(tokens, decisions["cluster_size"].to_numpy(), unscored, weights.rehydration)
+        contributions *= factors(mass, tokens)[:, None]
     return contributions, total(contributions)
 
 

@@ -140,7 +140,11 @@ def _speaks_for(charter: Charter, table: ScoreTable) -> Bools:
     if charter.languages is None:
         return np.ones(len(table), np.bool_)
     language = table.language if isinstance(table.language, pa.Array) else pa.array(table.language, pa.string())
-    return pc.is_in(language, value_set=pa.array(charter.languages, pa.string())).to_numpy(zero_copy_only=False)
+    spoken = pa.array(charter.languages, pa.string())
+    if isinstance(language, pa.DictionaryArray):
+        known = np.append(pc.is_in(language.dictionary, value_set=spoken).to_numpy(zero_copy_only=False), False)
+        return known[language.indices.fill_null(len(language.dictionary)).to_numpy()]
+    return pc.is_in(language, value_set=spoken).to_numpy(zero_copy_only=False)
 
 
 def _utility(charter: Charter, table: ScoreTable) -> Ints:
