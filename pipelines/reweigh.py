@@ -20,7 +20,7 @@ from ..schemas.charter import Charter
 from ..schemas.errors import RecipeError, RequestError, RunError
 from ..schemas.hashing import hash64
 from ..schemas.recipe import Recipe, Weighing
-from .candidates import Candidates, read_candidates
+from .candidates import Candidates
 from .engines import Engine
 from .phases import RUN_INDEX, WEIGHT_PLAN, Outcome, execute
 from .plan import Run, open_run, plan_reweighing

@@ -285,9 +285,7 @@ def _vote(name: str, charter: Charter, tokens: Mapping[str, int]) -> dict[str, F
     return {g: exact(charter.shares.get(g, 0.0)) / whole for g in tokens}
 
 
-def _accepted(
-    g: str, histogram: Histogram, weighing: Weighing, pool: Counts
-) -> dict[str, tuple[Counts, Counts]]:
+def _accepted(g: str, histogram: Histogram, weighing: Weighing, pool: Counts) -> dict[str, tuple[Counts, Counts]]:
     """What each charter accepts in a domain: the utilities of its bins, and their documents and tokens (2, bins)."""
     accepted: dict[str, tuple[Counts, Counts]] = {}
     for c, name in enumerate(histogram.charters):

@@ -27,7 +27,7 @@ from ...schemas.charter import Charter, Value
 from ...schemas.document import GRID, to_thousandths
 from ...schemas.taxonomy import HARMS, PROSOCIAL
 
-__all__ = ["NOT_ACCEPTED", "Judgement", "ScoreTable", "bridge", "judge", "judge_all", "quorum_rejects"]
+__all__ = ["NOT_ACCEPTED", "Judgement", "ScoreTable", "bridge", "judge", "judge_all", "quorum_rejects", "shape_worth"]
 
 Ints = np.ndarray[Any, np.dtype[np.int32]]
 Utilities = np.ndarray[Any, np.dtype[np.int16]]
@@ -156,12 +156,12 @@ def _utility(charter: Charter, table: ScoreTable) -> Ints:
     for name, value in sorted(charter.values.items()):
         weight = round(value.weight * GRID)
         weights += weight
-        worth = weight * _shape(value)
+        worth = weight * shape_worth(value)
         total += worth[np.maximum(table.prosocial[:, PROSOCIAL.index(name)], 0)]
     return ((2 * total + GRID * weights) // (2 * GRID * weights)).astype(np.int32)
 
 
-def _shape(value: Value) -> np.ndarray[Any, np.dtype[np.int64]]:
+def shape_worth(value: Value) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Millionths of worth for each of the 1001 probabilities."""
     p = np.arange(GRID + 1, dtype=np.int64)
     at = round(value.turning_point * GRID)
