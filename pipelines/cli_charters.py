@@ -1,4 +1,4 @@
-"""The command line's part about charters: `charter build`, `check` and `diff`, `why`, and `weigh` without shards."""
+"""The command line's part about charters: `charter build`, `check`, `diff` and `audit`, `why`, and `weigh` without shards."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,8 @@ charter_app = typer.Typer(help="Write, check and compare charters.", no_args_is_
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 MOST_MOVERS = 10
+MOST_BREAKS = 6
+MOST_LANGUAGES = 12
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -115,6 +117,40 @@ def diff(
         print(f"{place:<28} {here!s:<24} {there!s}")
 
 
+@charter_app.command(epilog="Example:  florilegium charter audit runs/forum pairs.csv")
+def audit(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URL.", show_default=False)],
+    pairs: Annotated[Path, typer.Argument(help="A CSV table of texts that ought to fare alike: kind, left, right.")],
+    domain: Annotated[str | None, typer.Option(help="The domain to weigh them in; default: the largest.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Weigh matched pairs, such as dialects and identity swaps, by a run's charters; exit code 1 if they part."""
+    from dataclasses import asdict
+
+    from .fairness import ALIKE, audit_pairs, read_pairs
+
+    fared = audit_pairs(run_folder, read_pairs(pairs), domain)
+    if as_json:
+        print(json.dumps({kind: asdict(found) for kind, found in fared.items()}, indent=2, ensure_ascii=False))
+    for kind, found in fared.items() if not as_json else ():
+        ratio = "-" if found.ratio is None else f"{found.ratio:.3f}"
+        print(
+            f"{'ok ' if found.alike else 'BAD'}  {kind}: {found.pairs} pairs weigh {found.left:.3f} and "
+            f"{found.right:.3f}, ratio {ratio} (alike from {ALIKE[0]:g} to {ALIKE[1]:g})"
+        )
+        if not found.alike:
+            uneven = [
+                f"{name} {r:.2f}"
+                for name, r in found.by_charter.items()
+                if r is not None and not ALIKE[0] <= r <= ALIKE[1]
+            ]
+            print(f"     by charter: {', '.join(uneven) or 'each within the bounds'}")
+            for threshold, number in list(found.breaks.items())[:MOST_BREAKS]:
+                print(f"     {threshold} parts {number} of {found.pairs} pairs")
+    if not all(found.alike for found in fared.values()):
+        raise typer.Exit(1)
+
+
 def why(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URL.", show_default=False)],
     document: Annotated[
@@ -198,6 +234,8 @@ def _print_difference(run: Any, documents: Any, before: Any, after: Any, changes
     print("\n".join(_shares(*tokens)))
     print(f"\n{'spent':<24} {before.plan.spent:>14,.0f} {after.plan.spent:>14,.0f}")
     print(f"{'worth, seen once':<24} {worth[0]:>14,.0f} {worth[1]:>14,.0f}")
+    out = [int(weighed.rejected.sum()) for weighed in (before, after)]
+    print(f"{'rejected by the quorum':<24} {out[0]:>14,} {out[1]:>14,} documents")
     print("\nDocuments that move most:" if moved else "\nNo document's weight changes.")
     texts = _beginnings(run, [mover.id for mover in moved])
     for mover in moved:
@@ -212,6 +250,10 @@ def _shares(before: Any, after: Any) -> list[str]:
         whole = [sum(part["domain"].values()) or 1.0 for part in (before, after)]
         lines.append(f"{kind:<24} {'before':>14} {'':>7} {'after':>14} {'':>7} {'change':>8}")
         names = list(dict.fromkeys([*before[kind], *after[kind]]))
+        if kind == "language":  # a crawl has a hundred of them
+            names = sorted(names, key=lambda name: -max(before[kind].get(name, 0), after[kind].get(name, 0)))[
+                :MOST_LANGUAGES
+            ]
         for name in names:
             old, new = before[kind].get(name, 0.0), after[kind].get(name, 0.0)
             if old or new:

@@ -42,11 +42,11 @@ class Mover:
 
 
 def pool_tokens(documents: Candidates, weighed: Reweighed) -> Tokens:
-    """The surviving documents' tokens, each seen once; under `charter`, what each would get by its share alone."""
+    """The surviving documents' tokens, each seen once; under `charter`, each one's share of what can be weighed."""
     once = np.where(weighed.rejected, 0.0, 1.0)
-    tokens = _tokens(documents, once, weighed)
-    total = sum(tokens["domain"].values())
-    return {"charter": {name: item.share * total for name, item in weighed.plan.charters.items()}, **tokens}
+    plan = weighed.plan
+    charter = {name: item.share * plan.pool_tokens for name, item in plan.charters.items()}
+    return {"charter": charter, **_tokens(documents, once, weighed)}
 
 
 def weighted_tokens(documents: Candidates, weighed: Reweighed) -> Tokens:

@@ -201,7 +201,8 @@ class WeightedDocuments(_Base):
             counts = self._chosen(counts, epoch)
         order = np.arange(len(counts))
         if self._shuffle:
-            order = np.argsort(self._hashes("blocks", epoch, order, np.zeros_like(order)), kind="stable")
+            first = [np.array([block.words[half][0] for block in self.blocks], np.uint64) for half in (0, 1)]
+            order = np.argsort(hash64(self._seed, f"blocks {epoch}", *first), kind="stable")
         samples = sum(int(count.sum()) for count in counts)
         tokens = sum(
             int(count @ block.tokens.astype(np.int64)) for count, block in zip(counts, self.blocks, strict=True)
@@ -245,18 +246,16 @@ class WeightedDocuments(_Base):
         high = np.concatenate([block.words[0] for block in self.blocks])
         low = np.concatenate([block.words[1] for block in self.blocks])
         weight = np.concatenate([block.weight for block in self.blocks]) * self._factor
-        surplus = flat - weight if difference > 0 else weight - flat
-        surplus = np.where((flat > 0) if difference > 0 else (weight > 0), surplus, -np.inf)
+        sign = 1 if difference > 0 else -1
         draw = hash64(self._seed, f"choose {epoch if self._realise == 'weight' else 0}", high, low)
-        by_surplus = np.lexsort((draw, -surplus))
-        step, index = (-1 if difference > 0 else 1), 0
-        for _ in range(abs(difference)):
-            while surplus[by_surplus[index % len(flat)]] == -np.inf or (
-                step < 0 and flat[by_surplus[index % len(flat)]] == 0
-            ):
-                index += 1
-            flat[by_surplus[index % len(flat)]] += step
-            index += 1
+        order = np.lexsort((draw, sign * (weight - flat)))
+        while difference:
+            eligible = flat > 0 if sign > 0 else weight > 0
+            rows = order[eligible[order]][: abs(difference)]
+            if not rows.size:
+                raise InputError(f"{self._folder.url}: no document has a weight above 0, so none can be chosen")
+            flat[rows] -= sign
+            difference -= sign * len(rows)
         return np.split(flat, np.cumsum([len(count) for count in counts])[:-1])
 
     def _walk(self, plan: EpochPlan, wanted: range) -> Iterator[dict[str, Any]]:
@@ -277,19 +276,18 @@ class WeightedDocuments(_Base):
         row = np.concatenate([np.repeat(np.arange(len(plan.counts[block])), plan.counts[block]) for block in group])
         turn = np.concatenate([_turns(plan.counts[block]) for block in group])
         if self._shuffle:
-            shuffled = np.argsort(self._hashes("samples", self._epoch, owner, row, turn), kind="stable")
+            high, low = (
+                np.concatenate([np.repeat(self.blocks[block].words[half], plan.counts[block]) for block in group])
+                for half in (0, 1)
+            )
+            draws = hash64(self._seed, f"samples {self._epoch}", high, low ^ turn.astype(np.uint64))
+            shuffled = np.argsort(draws, kind="stable")
             owner, row = owner[shuffled], row[shuffled]
         owner, row = owner[places], row[places]
         tables = {int(block): self._read(int(block)) for block in np.unique(owner)}
         for block, index in zip(owner.tolist(), row.tolist(), strict=True):
             table = tables[block]
             yield {name: table[name][index].as_py() for name in self.columns}
-
-    def _hashes(self, purpose: str, epoch: int, block: Counts, row: Counts, turn: Counts | None = None) -> Words:
-        """Hashes of (seed, purpose, epoch, block, row, turn); blocks and rows are places in sorted shards."""
-        turns = np.zeros_like(row) if turn is None else turn
-        low = (row.astype(np.uint64) << np.uint64(20)) ^ turns.astype(np.uint64)
-        return hash64(self._seed, f"{purpose} {epoch}", block.astype(np.uint64), low)
 
     def _read(self, block: int) -> dict[str, pa.ChunkedArray]:
         found = self.blocks[block]
