@@ -1,4 +1,4 @@
-"""The command line's part about charters: `charter build`, `check`, `diff` and `audit`, `why`, and `weigh` without shards."""
+"""The command line's part about charters: `charter build|check|diff|audit`, `why`, and `weigh` without shards."""
 
 import json
 from pathlib import Path
@@ -139,11 +139,8 @@ def audit(
             f"{found.right:.3f}, ratio {ratio} (alike from {ALIKE[0]:g} to {ALIKE[1]:g})"
         )
         if not found.alike:
-            uneven = [
-                f"{name} {r:.2f}"
-                for name, r in found.by_charter.items()
-                if r is not None and not ALIKE[0] <= r <= ALIKE[1]
-            ]
+            known = {name: r for name, r in found.by_charter.items() if r is not None}
+            uneven = [f"{name} {r:.2f}" for name, r in known.items() if not ALIKE[0] <= r <= ALIKE[1]]
             print(f"     by charter: {', '.join(uneven) or 'each within the bounds'}")
             for threshold, number in list(found.breaks.items())[:MOST_BREAKS]:
                 print(f"     {threshold} parts {number} of {found.pairs} pairs")
@@ -251,9 +248,8 @@ def _shares(before: Any, after: Any) -> list[str]:
         lines.append(f"{kind:<24} {'before':>14} {'':>7} {'after':>14} {'':>7} {'change':>8}")
         names = list(dict.fromkeys([*before[kind], *after[kind]]))
         if kind == "language":  # a crawl has a hundred of them
-            names = sorted(names, key=lambda name: -max(before[kind].get(name, 0), after[kind].get(name, 0)))[
-                :MOST_LANGUAGES
-            ]
+            sizes = {name: max(before[kind].get(name, 0.0), after[kind].get(name, 0.0)) for name in names}
+            names = sorted(names, key=lambda name, sizes=sizes: (-sizes[name], name))[:MOST_LANGUAGES]
         for name in names:
             old, new = before[kind].get(name, 0.0), after[kind].get(name, 0.0)
             if old or new:

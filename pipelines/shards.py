@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..schemas.arrays import with_flag
-from ..schemas.document import CONTRIBUTIONS, REJECT, SCHEMA_VERSION, SCORED, SHARD
+from ..schemas.document import CONTRIBUTIONS, REJECT, SCHEMA_VERSION, SCORED, SHARD, to_thousandths
 from ..schemas.hashing import id_words
 from ..schemas.run import Counts
 from .candidates import candidates, write_candidates
@@ -185,9 +185,13 @@ def shard_range(run: Run, runs: RunSet, keys: KeyRange, index: int, count: int) 
         positive = pc.greater(weights["weight"], 0)
         decisions, weights = decisions.filter(positive), weights.filter(positive)
     texts = runs.gather(decisions, _shared_columns(SHARD))
+    flags = with_flag(texts["flags"].combine_chunks(), decisions["unscored"].to_numpy(), "weighing.unscored")
+    for harm, limit in sorted(run.recipe.output.harm_tags.items()):
+        toxic = to_thousandths(pc.struct_field(texts["harm"], [harm, "toxic"]).to_numpy())
+        flags = with_flag(flags, toxic > round(limit * 1000), f"harm.{harm}")
     columns = {
         **{name: texts[name] for name in texts.column_names},
-        "flags": with_flag(texts["flags"].combine_chunks(), decisions["unscored"].to_numpy(), "weighing.unscored"),
+        "flags": flags,
         **{name: decisions[name] for name in ("id", "key", "domain", "cluster_size")},
         **{name: weights[name] for name in ("weight", "repeats", "contributions")},
     }

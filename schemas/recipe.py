@@ -343,6 +343,7 @@ class Output(Model):
     run_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 29)] = 64 << 20  # of text in one sorted run
     compression_level: Annotated[int, Field(ge=1, le=19)] = 3
     keep_unweighted: bool = False
+    harm_tags: HarmThresholds = Field(default_factory=dict)  # toxic above this: the flag `harm.NAME` in the shards
 
 
 class Recipe(Model):

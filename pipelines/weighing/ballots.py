@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ KINDS = ("domain", "dimension", "harm")
 MOST_GROUPS = 5
 SMALLEST_GROUP = 0.1  # of the participants; smaller ones are not called a group
 CLEAR = 0.25  # mean silhouette from which groups are said to stand out
+APART = 0.25  # of the scale: by so much any two groups must differ on some question
 ROUNDS = 100
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -137,15 +139,15 @@ def opinion_groups(people: Sequence[Participant]) -> list[list[Participant]]:
 
     k-means over all answers (points and ratings on one scale, an absent one at its median), k up to 5,
     begun from the participants that lie farthest apart, so that nothing is random. The k with the best
-    mean silhouette to group centres wins where that is clear (at least .25) and no group is smaller than
-    a tenth of the participants or two of them.
+    mean silhouette to group centres wins where that is clear (at least .25), any two groups differ by a
+    quarter of the scale on some question, and no group is smaller than a tenth of the participants or two.
     """
     points = _matrix(people)
     least = max(2, round(SMALLEST_GROUP * len(people)))
     best, labels = CLEAR, np.zeros(len(people), np.int64)
     for k in range(2, min(MOST_GROUPS, len(people) // least) + 1):
         found, silhouette = _k_means(points, k)
-        if silhouette > best and np.bincount(found, minlength=k).min() >= least:
+        if silhouette > best and np.bincount(found, minlength=k).min() >= least and _apart(points, found, k):
             best, labels = silhouette, found
     groups = [[person for person, label in zip(people, labels, strict=True) if label == g] for g in np.unique(labels)]
     return sorted(groups, key=len, reverse=True)
@@ -310,3 +312,8 @@ def _k_means(points: Floats, k: int) -> tuple[np.ndarray[Any, np.dtype[np.int64]
         centres = [points[labels == g].mean(axis=0) if (labels == g).any() else centres[g] for g in range(k)]
     near, second = np.partition(distances, 1, axis=1)[:, :2].T
     return labels, float(np.mean((second - near) / np.maximum(second, 1e-12)))
+
+
+def _apart(points: Floats, labels: np.ndarray[Any, np.dtype[np.int64]], k: int) -> bool:
+    centres = [points[labels == g].mean(axis=0) for g in range(k)]
+    return all(np.abs(one - other).max() >= APART for one, other in combinations(centres, 2))
