@@ -138,7 +138,7 @@ def audit(
             f"{'ok ' if found.alike else 'BAD'}  {kind}: {found.pairs} pairs weigh {found.left:.3f} and "
             f"{found.right:.3f}, ratio {ratio} (alike from {ALIKE[0]:g} to {ALIKE[1]:g})"
         )
-        if not found.alike:
+        if found.breaks:
             known = {name: r for name, r in found.by_charter.items() if r is not None}
             uneven = [f"{name} {r:.2f}" for name, r in known.items() if not ALIKE[0] <= r <= ALIKE[1]]
             print(f"     by charter: {', '.join(uneven) or 'each within the bounds'}")

@@ -142,7 +142,7 @@ def _tokens(documents: Candidates, weight: Floats, weighed: Reweighed) -> Tokens
     }
 
 
-def _named(names: Sequence[str], values: Floats) -> dict[str, float]:
+def _named(names: Sequence[str], values: np.ndarray[Any, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 

@@ -1,9 +1,10 @@
 """Do texts that ought to fare alike weigh alike? Matched pairs through a run's model, charters and plan.
 
 A pair is one meaning said twice: in two dialects, or of two identities. Pairs of a kind fare alike where
-the mean weights of their two sides have a ratio in [.9, 1.11], and no single charter's do worse. Where
-they do not, the charters and thresholds that part most pairs are named, so that a community can mend its
-charter and a model's maker the model.
+the mean weights of their two sides have a ratio in [.9, 1.11]. The same ratio stands for each charter, and
+the charters and thresholds that part most pairs are named, so that a community can mend its charter and a
+model's maker the model. One charter's ratio needs many pairs to mean much: a pair at a floor, of which one
+side passes, is a ratio of infinity.
 """
 
 import csv
@@ -167,14 +168,13 @@ def _fared(plan: WeightPlan, contributions: Floats, against: list[set[str]], pai
             if found is not None and not _alike(found) and not any(text.startswith(f"{name}:") for text in parted):
                 breaks[f"{name}: scores of what it values, no threshold"] += 1
     ordered = sorted(breaks.items(), key=lambda item: (-item[1], item[0]))
-    ratios = [ratio, *by_charter.values()]
     return Fared(
         pairs=len(pairs),
         left=whole[0],
         right=whole[1],
         ratio=ratio,
         by_charter=by_charter,
-        alike=all(found is None or _alike(found) for found in ratios),
+        alike=ratio is None or _alike(ratio),
         breaks=dict(ordered),
     )
 

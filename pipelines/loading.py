@@ -299,7 +299,7 @@ class WeightedDocuments(_Base):
         if self._rank is not None and self._world is not None:
             return self._rank, self._world
         try:
-            from torch import distributed
+            from torch import distributed  # type: ignore[import-not-found]
         except ImportError:
             return 0, 1
         if not (distributed.is_available() and distributed.is_initialized()):
@@ -334,7 +334,7 @@ def _between(wanted: range, low: int, high: int) -> range:
 def _workers() -> tuple[int, int]:
     """This process among PyTorch's loader workers; (0, 1) outside of them."""
     try:
-        from torch.utils.data import get_worker_info
+        from torch.utils.data import get_worker_info  # type: ignore[import-not-found]
     except ImportError:
         return 0, 1
     found = get_worker_info()

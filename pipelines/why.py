@@ -150,11 +150,9 @@ def explain(run_url: str, wanted: str, evidence: Evidence | None = None) -> Expl
         language=row["language"],
         tokens=row["tokens"],
         text=row["text"],
-        quality=_rounded(row["quality"]),
-        prosocial={name: _rounded(p) for name, p in row["prosocial"].items()} if scored else {},
-        harm={name: {kind: _rounded(p) for kind, p in kinds.items()} for name, kinds in row["harm"].items()}
-        if scored
-        else {},
+        quality=round(row["quality"], 3) if scored else None,
+        prosocial=_rounded_all(row["prosocial"]) if scored else {},
+        harm={name: _rounded_all(kinds) for name, kinds in row["harm"].items()} if scored else {},
         scored_by=row["scored_by"],
         evidence=_evidence(evidence, row) if evidence and scored else {},
         rehydration=factor,
@@ -163,7 +161,7 @@ def explain(run_url: str, wanted: str, evidence: Evidence | None = None) -> Expl
         weight=weight,
         repeats=stored["repeats"] if stored else None,
         draw=float(uniform(hash64(plan.seed, "repeats", high, low))[0]) if survives else None,
-        adds_up=(abs(total - weight) < 1e-9 and _same(stored["contributions"], charters)) if stored else total == 0,
+        adds_up=_same(stored, charters, total) if stored else total == 0,
         remarks=_remarks(run, plan, scored, survives, decision),
     )
 
@@ -290,7 +288,7 @@ def _verdict(charter: Charter, scores: ScoreTable, vetoes: bool, accepts: bool, 
         return "no scores in this language"
     if accepts:
         return "accepts"
-    language = scores.language[0].as_py() if isinstance(scores.language, pa.Array) else scores.language[0]
+    language = pa.array(scores.language)[0].as_py()
     if charter.languages is not None and language not in charter.languages:
         return f"does not speak for {language}"
     if vetoes:
@@ -330,9 +328,10 @@ def _bin(plan: WeightPlan, name: str, decision: Mapping[str, Any], utility: int,
     }
 
 
-def _same(contributions: list[dict[str, Any]], charters: Mapping[str, CharterView]) -> bool:
-    stored = {item["charter"]: item["weight"] for item in contributions}
-    return all(abs(stored.get(name, 0.0) - view.contribution) < 1e-9 for name, view in charters.items())
+def _same(stored: Mapping[str, Any], charters: Mapping[str, CharterView], total: float) -> bool:
+    parts = {item["charter"]: item["weight"] for item in stored["contributions"]}
+    alike = all(abs(parts.get(name, 0.0) - view.contribution) < 1e-9 for name, view in charters.items())
+    return alike and abs(total - stored["weight"]) < 1e-9
 
 
 def _meaning(reason: str) -> str:
@@ -359,8 +358,8 @@ def _remarks(run: Run, plan: WeightPlan, scored: bool, survives: bool, decision:
     return told
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+def _rounded_all(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in values.items()}
 
 
 def in_words(found: Explanation) -> list[str]:

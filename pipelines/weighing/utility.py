@@ -30,6 +30,7 @@ from ...schemas.taxonomy import HARMS, PROSOCIAL
 __all__ = ["NOT_ACCEPTED", "Judgement", "ScoreTable", "bridge", "judge", "judge_all", "quorum_rejects", "shape_worth"]
 
 Ints = np.ndarray[Any, np.dtype[np.int32]]
+Thousandths = np.ndarray[Any, np.dtype[np.int16]] | Ints
 Utilities = np.ndarray[Any, np.dtype[np.int16]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -41,10 +42,10 @@ MILLION = 1_000_000
 class ScoreTable:
     """The scores of n documents in thousandths; rows without scores hold -1 and are not `scored`."""
 
-    prosocial: Ints  # (n, 12), columns in the order of PROSOCIAL
-    topical: Ints  # (n, 7), in the order of HARMS
-    toxic: Ints  # (n, 7)
-    quality: Ints  # (n,)
+    prosocial: Thousandths  # (n, 12), columns in the order of PROSOCIAL
+    topical: Thousandths  # (n, 7), in the order of HARMS
+    toxic: Thousandths  # (n, 7)
+    quality: Thousandths  # (n,)
     language: pa.Array | np.ndarray[Any, Any] | Sequence[str | None]  # (n,)
     scored: Bools  # (n,), False where the language has no scores
 

@@ -19,9 +19,9 @@ def plan_in_words(plan: WeightPlan, charters: Mapping[str, Charter]) -> list[str
     """Lines: the budget, what each charter gets, what each domain gets, and whatever did not work out."""
     worth = plan.effective_at_least
     lines = [
-        f"{len(plan.charters)} charters share a budget of {plan.budget_tokens:,} tokens over a pool of "
+        f"{_number_of(plan)} a budget of {plan.budget_tokens:,} tokens over a pool of "
         f"{plan.pool_tokens:,}; no document is seen more than {plan.epoch_cap:g} times.",
-        f"They spend {plan.spent:,.0f} tokens ({_percent(plan.spent, plan.budget_tokens)}), worth at least "
+        f"{plan.spent:,.0f} tokens of it are spent ({_percent(plan.spent, plan.budget_tokens)}), worth at least "
         f"{worth:,.0f} tokens seen once, since repetition has falling value.",
         "",
         f"{'charter':<20} {'share':>7} {'entitled to':>14} {'spends':>14} {'of all':>7} {'accepts':>8}",
@@ -89,10 +89,15 @@ def _why_unspent(plan: WeightPlan, domain: DomainPlan) -> str:
         return "no charter accepts anything there"
     if plan.unspent == "leave":
         return "what one charter cannot spend the others may not (`unspent: leave`)"
+    verb = "accepts" if len(accepting) == 1 else "accept"
     return (
-        f"{', '.join(accepting)} accept too little there, and no charter weighs a document more than its share "
+        f"{', '.join(accepting)} {verb} too little there, and no charter weighs a document more than its share "
         "of the cap; `unspent: move` would spend it in other domains"
     )
+
+
+def _number_of(plan: WeightPlan) -> str:
+    return "One charter has" if len(plan.charters) == 1 else f"{len(plan.charters)} charters share"
 
 
 def _percent(part: float, whole: float) -> str:

@@ -23,7 +23,7 @@ from florilegium.pipelines.weighing.charters import load_charter, shipped_charte
 from florilegium.pipelines.weighing.pool import repeats
 from florilegium.schemas.recipe import Weighing
 
-ROWS = (1_000_000, 2_000_000, 4_000_000)
+ROWS = (1_000_000, 2_000_000)
 PART_ROWS = 100_000
 DOMAINS = [f"domain-{number:02d}" for number in range(16)]
 
