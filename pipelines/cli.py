@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..schemas.errors import FlorilegiumError, RequestError
+from .commands import charters as charter_commands
 from .commands import classifiers, inspection
 
 __all__ = ["app", "main"]
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
 
 RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe's name or a YAML file.", show_default=False)]
 RunArgument = Annotated[str, typer.Argument(help="A run's folder or URL.", show_default=False)]
@@ -114,17 +116,28 @@ def weigh(
         typer.Option("--charters", help="A folder of charters, or NAME=SHARE,NAME=SHARE; default: the same."),
     ] = None,
     output: OutputOption = None,
+    shards: Annotated[bool, typer.Option("--shards", help="Decide anew and write new shards and rejects too.")] = False,
+    what_if: Annotated[
+        list[str], typer.Option("--what-if", metavar="KEY=VALUE", help="Only print what this would change.")
+    ] = [],  # noqa: B006
     workers: WorkersOption = None,
     overrides: SetOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
-    """Weigh a run's scored documents anew, with other charters, policy or domains; nothing is scored again."""
+    """Weigh a run's scored documents anew by other charters; nothing is scored again.
+
+    Writes plan and side table id → weight; with --shards a whole run, where policy and domains may
+    differ too. `--what-if share.care=0.5` prints who would get more and less, and writes nothing.
+    """
+    place = output or f"{run_folder.rstrip('/')}-reweighed"
+    if not shards or what_if:
+        charter_commands.weigh_lightly(run_folder, charters, place, overrides, what_if, as_json)
+        return
     from .console import listen
     from .engines import load_engine
     from .reweigh import reweigh
     from .summary import summarize
 
-    place = output or f"{run_folder.rstrip('/')}-reweighed"
     with listen() as listener:
         engine = load_engine("local", workers or _cores(place))
         outcome = reweigh(run_folder, charters, place, overrides, engine, listener)
@@ -150,6 +163,7 @@ def validate(run_folder: RunArgument, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+charter_commands.register(app)
 classifiers.register(app)
 inspection.register(app)
 

@@ -30,6 +30,7 @@ from ..schemas.document import (
 )
 from ..schemas.hashing import id_words
 from ..schemas.run import Counts
+from .candidates import candidates, write_candidates
 from .decide import (
     POLICY_COLUMNS,
     Reasons,
@@ -45,6 +46,7 @@ from .runs import LOCATOR, KeyRange, RunSet, read_range, sort_by_key, write_parq
 from .weighing.histogram import Histogram
 from .weighing.plan import UNSCORED, WeightPlan
 from .weighing.pool import contribution_lists, repeats, total
+from .weighing.rehydration import factors, masses
 from .weighing.utility import ScoreTable, judge_all, quorum_rejects
 
 __all__ = [
@@ -95,6 +97,7 @@ class _Judged:
     reasons: Reasons
     usable: Mask  # nothing in where they come from forbids their use
     duplicate: Mask  # exact twins of a better row
+    candidate: Mask  # may be kept, whatever charters say
     cluster_size: np.ndarray[Any, np.dtype[np.int32]]
     utilities: np.ndarray[Any, np.dtype[np.int16]]  # by charter
     scores: ScoreTable
@@ -112,10 +115,11 @@ def _judge(run: Run, table: pa.Table) -> _Judged:
     scores = ScoreTable.from_batch(table)
     utilities, vetoes = judge_all(run.charters, scores, recipe.weighing.bridging)
     rejected_by_quorum, keepers = quorum_rejects(vetoes, list(run.shares.values()), recipe.weighing.quorum)
+    candidate = usable & ~duplicate & ~reasons.any()
     reasons.add("charters.quorum", rejected_by_quorum)
     for name, keeps in zip(run.charters, keepers.T, strict=True):
         reasons.add(f"charters.kept_by.{name}", keeps)
-    return _Judged(reasons, usable, duplicate, cluster_size, utilities, scores)
+    return _Judged(reasons, usable, duplicate, candidate, cluster_size, utilities, scores)
 
 
 def _scan_scores(run: Run, runs: RunSet, keys: KeyRange) -> pa.Table:
@@ -137,7 +141,7 @@ def rank_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str, 
             "cluster": clusters["cluster"].take(pc.index_in(table["key"], value_set=clusters["key"])),
             "key": table["key"],
             "id": table["id"],
-            "survives": pa.array(~judged.reasons.any()),
+            "survives": pa.array(judged.candidate),
             "quality": pa.array(to_thousandths(table["quality"].to_numpy())),
             "size": pa.array(judged.cluster_size),
         }
@@ -155,23 +159,21 @@ def decide_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str
     reasons, scores, utilities = judged.reasons, judged.scores, judged.utilities
     failed, rejected = pc.is_valid(table["error"]).to_numpy(), reasons.any()
     keeper, cluster_size = _keepers(run, keys, table, judged)
-    near = ~failed & ~rejected & ~judged.duplicate & _mask(pc.not_equal(keeper, table["id"]))
-    duplicate = judged.duplicate | near
+    near = judged.candidate & _mask(pc.not_equal(keeper, table["id"]))
+    duplicate = judged.duplicate | (near & ~rejected)
     reasons.add("dedup.exact", judged.duplicate)
-    reasons.add("dedup.near", near)
+    reasons.add("dedup.near", near & ~rejected)
     action = np.select([failed, duplicate, rejected], [FAILED, DUPLICATE, REJECTED], SURVIVOR)
     survives = action == SURVIVOR
     domain = assign_domains(table, recipe.weighing)
+    write_candidates(run.folder, index, candidates(table, judged.candidate & ~near, domain, cluster_size, scores))
     if recipe.weighing.unscored == "neutral":
         domain = pc.if_else(pa.array(scores.scored), domain, UNSCORED)
     codes = domain.filter(pa.array(survives)).dictionary_encode()
     histogram = Histogram.empty(run.charters, codes.dictionary.to_pylist())
-    histogram.add(
-        utilities[survives],
-        codes.indices.to_numpy(),
-        table["tokens"].to_numpy()[survives],
-        ~scores.scored[survives],
-    )
+    unscored = ~scores.scored
+    mass = masses(table["tokens"].to_numpy(), cluster_size, unscored, recipe.weighing.rehydration)
+    histogram.add(utilities[survives], codes.indices.to_numpy(), mass[survives], unscored[survives])
     decisions = pa.table(
         {
             "action": pa.array(action.astype(object), pa.string()),
@@ -180,7 +182,7 @@ def decide_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str
             "domain": domain,
             "cluster_size": pa.array(cluster_size),
             "utilities": _int16_lists(utilities),
-            "unscored": pa.array(~scores.scored),
+            "unscored": pa.array(unscored),
             **{name: table[name] for name in DECISION.names if name in table.column_names},
         }
     )
@@ -268,9 +270,12 @@ def weigh_decisions(
     """Contributions of shape (rows, charters) and their sum for decisions of survivors."""
     utilities = decisions["utilities"].combine_chunks().flatten().to_numpy()
     codes = pc.index_in(decisions["domain"], pa.array(weights.domain_names, pa.string())).fill_null(0).to_numpy()
-    contributions = weights.weights(
-        utilities.reshape(decisions.num_rows, len(weights.charter_names)), codes, decisions["unscored"].to_numpy()
-    )
+    unscored = decisions["unscored"].to_numpy()
+    contributions = weights.weights(utilities.reshape(decisions.num_rows, len(weights.charter_names)), codes, unscored)
+    if weights.rehydration:
+        tokens = decisions["tokens"].to_numpy()
+        mass = masses(tokens, decisions["cluster_size"].to_numpy(), unscored, weights.rehydration)
+        contributions *= factors(mass, tokens)[:, None]
     return contributions, total(contributions)
 
 
@@ -286,9 +291,13 @@ def shard_range(run: Run, runs: RunSet, keys: KeyRange, index: int, count: int) 
         positive = pc.greater(weights["weight"], 0)
         decisions, weights = decisions.filter(positive), weights.filter(positive)
     texts = runs.gather(decisions, _shared_columns(SHARD))
+    flags = with_flag(texts["flags"].combine_chunks(), decisions["unscored"].to_numpy(), "weighing.unscored")
+    for harm, limit in sorted(run.recipe.output.harm_tags.items()):
+        toxic = to_thousandths(pc.struct_field(texts["harm"], [harm, "toxic"]).to_numpy())
+        flags = with_flag(flags, toxic > round(limit * 1000), f"harm.{harm}")
     columns = {
         **{name: texts[name] for name in texts.column_names},
-        "flags": with_flag(texts["flags"].combine_chunks(), decisions["unscored"].to_numpy(), "weighing.unscored"),
+        "flags": flags,
         **{name: decisions[name] for name in DECIDED},
         **{name: weights[name] for name in ("weight", "repeats", "contributions")},
     }

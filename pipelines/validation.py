@@ -129,20 +129,23 @@ def _ledger(run: Run, check: Check) -> None:
 
 
 def _duplicates(run: Run, check: Check) -> None:
-    """A survivor stands for every near-duplicate, and its cluster is as large as the duplicates that name it."""
-    columns = ["id", "action", "duplicate_of", "cluster_size"]
+    """What the policy keeps stands for every near-duplicate; a cluster is as large as the duplicates that name it."""
+    columns = ["id", "action", "reasons", "duplicate_of", "cluster_size"]
     parts = [pa.schema([DECISION.field(name) for name in columns]).empty_table()]
     for index in range(len(run.manifest.weights)):
         with run.folder.open_parquet(f"decisions/decisions-{index:05d}.parquet") as file:
             parts.append(file.read(columns=columns))
     decisions = pa.concat_tables(parts)
-    survivors = decisions.filter(pc.equal(decisions["action"], "survivor"))
+    vetoed = np.zeros(decisions.num_rows, bool)  # by charters, which have no say in what stands for a cluster
+    reasons = decisions["reasons"].combine_chunks()
+    vetoed[pc.list_parent_indices(reasons).filter(pc.equal(pc.list_flatten(reasons), "charters.quorum"))] = True
+    survivors = decisions.filter(pc.or_(pc.equal(decisions["action"], "survivor"), pa.array(vetoed)))
     copies = decisions.filter(pc.equal(decisions["action"], "duplicate"))
     check.looked_at = copies.num_rows
     place = pc.index_in(copies["duplicate_of"], value_set=survivors["id"])
     lost = pc.and_(pc.is_null(place), pc.not_equal(copies["duplicate_of"], copies["id"]))
     if pc.any(lost).as_py():
-        check.faults.append(f"{pc.sum(lost).as_py()} near-duplicates name a document that does not survive")
+        check.faults.append(f"{pc.sum(lost).as_py()} near-duplicates name a document that the policy does not keep")
     named = np.bincount(place.drop_null().to_numpy(), minlength=survivors.num_rows)
     small = survivors["cluster_size"].to_numpy() < 1 + named
     if small.any():

@@ -32,6 +32,7 @@ __all__ = [
     "Policy",
     "Reading",
     "Recipe",
+    "Rehydration",
     "Stages",
     "StatisticsOptions",
     "Takedown",
@@ -340,8 +341,20 @@ class Domain(Model):
     url_pattern: str | None = None  # RE2 regular expression, searched
 
 
+class Rehydration(Model):
+    """Weight for documents that the pool held more than once: 1 + per_doubling · log2(copies), at most max_factor.
+
+    Copies are weak evidence that people passed a text on, and strong evidence of spam when there are
+    very many: clusters above `spam_size` are not lifted at all.
+    """
+
+    per_doubling: Annotated[float, Field(gt=0, le=1)] = 0.25
+    max_factor: Annotated[float, Field(gt=1, le=4)] = 2.0
+    spam_size: Annotated[int, Field(ge=2)] = 1000
+
+
 class Weighing(Model):
-    """Who decides, with how much of the budget (weighing.md)."""
+    """Who decides, with how much of the budget (pipelines/weighing/README.md)."""
 
     charters: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=lambda: {"uniform": 1.0})
     domains: list[Domain] = Field(default_factory=list)
@@ -351,8 +364,10 @@ class Weighing(Model):
     shares: Literal["markets", "mean", "ratio"] = "markets"
     quorum: Share = 0.5
     bridging: Share = 0.0
-    unspent: Literal["redistribute", "leave"] = "redistribute"
+    # What a charter cannot spend in a domain: to the others there; then, with `move`, to other domains; or to nobody.
+    unspent: Literal["redistribute", "move", "leave"] = "redistribute"
     unscored: Literal["exclude", "neutral"] = "exclude"
+    rehydration: Rehydration | None = None  # off unless given; {} takes the defaults
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "Weighing":
@@ -378,6 +393,7 @@ class Output(Model):
     run_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 29)] = 64 << 20  # of text in one sorted run
     compression_level: Annotated[int, Field(ge=1, le=19)] = 3
     keep_unweighted: bool = False
+    harm_tags: HarmThresholds = Field(default_factory=dict)  # toxic above this: the flag `harm.NAME` in the shards
 
 
 class Recipe(Model):
