@@ -222,7 +222,7 @@ def _without_tail(blocks: list[Block]) -> list[Block]:
 def _is_glued(block: Block) -> bool:
     """One word longer than any, in a script that puts blanks between words; addresses are none."""
     text = block.text
-    return len(text) >= GLUED_CHARS and block.kind != "pre" and GLUED.fullmatch(text) is not None
+    return len(text) >= GLUED_CHARS and block.kind != "pre" and bool(GLUED.fullmatch(text) and WORD.search(text))
 
 
 def _without_head(blocks: list[Block]) -> list[Block]:
