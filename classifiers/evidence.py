@@ -204,7 +204,7 @@ def _contributions(
             row = _pair_row(vocabulary, hashes[place - 1], hashes[place])
             if row is not None:
                 occurrences.setdefault(row, []).append((place - 1, place))
-    scale = 1 / np.sqrt(max(len(occurrences), 1))
+    scale = max(len(occurrences), 1) ** -0.5
     shares = [0.0] * len(hashes)
     for row, places in occurrences.items():
         value = float(model.model.inputs[row].astype(np.float64) @ model.outputs[column].astype(np.float64)) * scale

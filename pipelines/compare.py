@@ -123,6 +123,9 @@ def _concatenated(folder: Folder, pattern: str, columns: tuple[str, ...]) -> pa.
 
 
 def _difference(old: pa.Table, new: pa.Table) -> dict[str, Any]:
+    weights_by_row = [table["weight"].to_numpy() * table["tokens"].to_numpy() for table in (old, new)]
+    scores = _scores(old, new, weights_by_row)
+    old, new = _aligned(old), _aligned(new)
     before, after = (table["action"].to_pylist() for table in (old, new))
     weights = [table["weight"].to_numpy() for table in (old, new)]
     tokens = old["tokens"].to_numpy().astype(np.float64)
@@ -148,9 +151,14 @@ def _difference(old: pa.Table, new: pa.Table) -> dict[str, Any]:
             for domain in sorted(set(old["domain"].to_pylist()))
             if (rows := pc.equal(old["domain"], domain).to_numpy(zero_copy_only=False)).any()
         },
-        "scores": _scores(old, new, masses),
+        "scores": scores,
         "most_moved": _most_moved(new, weights),
     }
+
+
+def _aligned(table: pa.Table) -> pa.Table:
+    """Rows by id, then by action: where another of several twins is kept, nothing has changed."""
+    return table.sort_by([(name, "ascending") for name in ("id", "action", "run", "row")]).combine_chunks()
 
 
 def _moved(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> dict[str, float]:

@@ -62,17 +62,15 @@ def test_another_model_changes_what_a_run_with_it_would(outcome: Outcome, altere
     for name in ("kept", "unweighted", "rejected", "failed"):
         assert result["decisions"]["new"].get(name, 0) == other.ledger.total(name)
         assert result["decisions"]["old"].get(name, 0) == outcome.ledger.total(name)
-    weights = [
-        dict(duckdb.sql(f"select id, weight from '{each.run.folder.url}/weights/*.parquet'").fetchall())
-        for each in (outcome, other)
-    ]
-    tokens = dict(
-        duckdb.sql(f"select id, tokens from '{outcome.run.folder.url}/decisions/decisions-*.parquet'").fetchall()
-    )
-    moved = sum(
-        tokens[i] * abs(weights[0].get(i, 0) - weights[1].get(i, 0)) for i in weights[0].keys() | weights[1].keys()
-    )
-    total = sum(tokens[i] * side.get(i, 0) for side in weights for i in side)
+    masses = []
+    for each in (outcome, other):
+        folder = each.run.folder.url
+        weights, decisions = f"{folder}/weights/weights-*.parquet", f"{folder}/decisions/decisions-*.parquet"
+        query = f"select id, tokens * weight from '{weights}' join '{decisions}' using (id) where action = 'survivor'"
+        masses.append(dict(duckdb.sql(query).fetchall()))
+    ids = masses[0].keys() | masses[1].keys()
+    moved = sum(abs(masses[0].get(name, 0) - masses[1].get(name, 0)) for name in ids)
+    total = sum(sum(side.values()) for side in masses)
     assert moved / total > 0.01
     assert result["weights"]["moved"] == pytest.approx(moved / total, abs=1e-4)
     assert result["scores"]["compassion"]["mean_change"] < 0 < result["scores"]["reasoning"]["mean_change"]
