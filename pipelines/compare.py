@@ -91,23 +91,27 @@ def _rescore(run: Run, model: str, target: str, listener: Listener) -> Run:
     stage.setup()
     listener.phase("score", len(names), 0)
     documents = 0
+    stored: dict[str, dict[str, Any]] = {}  # by the name of the file that it stands for
     for index, name in enumerate(names):
         with source.open_parquet(name) as file:
             parts = [stage.apply(batch) for batch in file.iter_batches(BATCH)]
             table = pa.Table.from_batches(parts, parts[0].schema if parts else file.schema_arrow)
-        write_parquet(
+        stored[name] = write_parquet(
             folder,
-            name,
+            f"scored/{index:05d}.parquet",
             table,
             row_group_bytes=max(run.recipe.output.run_bytes // ROW_GROUPS_PER_RUN, 64 << 10),
             sizes=table["bytes"].to_numpy().astype(np.int64) + 256,
         )
         documents += table.num_rows
         listener.update(index + 1, documents, 0, 0)
-    others = [*source.names("scored/*"), *source.names("tasks/score/*.json"), SPLITS]
-    for name in others:
-        if name not in names:
-            folder.write_bytes(name, source.read_bytes(name))
+    for name in ("tasks/score/plan.json", SPLITS):
+        folder.write_bytes(name, source.read_bytes(name))
+    for name in source.names("tasks/score/[0-9]*.json"):
+        marker = source.read_json(name)
+        marker["outputs"] = [stored[output["name"]] for output in marker["outputs"]]
+        marker["bands"] = [band | {"name": source.absolute(band["name"])} for band in marker["bands"]]
+        folder.write_json(name, marker)
     models = {**run.manifest.models, "classify": stage.classifier.digest}
     manifest = run.manifest.model_copy(update={"models": models})
     folder.write_json(MANIFEST, manifest.model_dump(mode="json"))

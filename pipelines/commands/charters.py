@@ -166,11 +166,11 @@ def weigh_lightly(
     run_folder: str, charters: str | None, output: str, overrides: list[str], changes: list[str], as_json: bool
 ) -> None:
     """`weigh` without shards: the side table, or with `changes` only what they would change."""
+    from .. import comparing
     from ..candidates import read_candidates
     from ..plan import open_run
     from ..reweigh import weigh_candidates, wish, write_side_table
     from ..weighing.words import plan_in_words
-    from . import comparing
 
     run = open_run(run_folder)
     asked = wish(run, charters, overrides)
@@ -213,7 +213,7 @@ def weigh_lightly(
 def _print_difference(run: Any, documents: Any, before: Any, after: Any, changes: list[str], as_json: bool) -> None:
     from dataclasses import asdict
 
-    from . import comparing
+    from .. import comparing
 
     tokens = [comparing.weighted_tokens(documents, weighed) for weighed in (before, after)]
     worth = [comparing.effective(documents, weighed) for weighed in (before, after)]
