@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -96,8 +97,7 @@ def test_in_memory(expected: dict[str, str], corpus: Path, tmp_path: Path) -> No
 def test_other_runners_from_the_command_line(
     expected: dict[str, str], corpus: Path, tmp_path: Path, runner: list[str]
 ) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    scratch = _short_folder()
     ended = subprocess.run(
         command(corpus, tmp_path / "run", 2, *(["--", *runner] if runner else [])),
         env={**os.environ, "TMPDIR": str(scratch)},
@@ -132,8 +132,7 @@ def test_a_split_that_always_fails_is_named_and_the_others_stay(corpus: Path, tm
 
 
 def test_a_killed_worker_is_noticed(expected: dict[str, str], corpus: Path, tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    scratch = _short_folder()
     process = subprocess.Popen(
         command(corpus, tmp_path / "run", 2),
         env={**os.environ, "TMPDIR": str(scratch)},
@@ -150,6 +149,11 @@ def test_a_killed_worker_is_noticed(expected: dict[str, str], corpus: Path, tmp_
     assert "a worker process was killed" in errors
     assert "Traceback" not in errors
     assert checksums(run(corpus, tmp_path / "run")) == expected
+
+
+def _short_folder() -> Path:
+    """A folder for temporary files; sockets lie in it, and their paths have at most 107 bytes."""
+    return Path(tempfile.mkdtemp(prefix="florilegium-"))
 
 
 def _busy_workers(scratch: Path) -> list[int]:
