@@ -23,6 +23,7 @@ from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms.environments import Environment, python_sdk_capabilities
 
 from .beam_log import DRIVER_VARIABLE
+from .sockets import keep_paths_short
 
 __all__ = ["ProcessEnvironment", "WorkerLost", "lost_workers"]
 
@@ -64,6 +65,7 @@ class _ProcessHandler(GrpcWorkerHandler):
     def __init__(self, _payload: None, state: Any, provision_info: Any, grpc_server: Any) -> None:
         super().__init__(state, provision_info, grpc_server)
         context = multiprocessing.get_context("forkserver")
+        keep_paths_short(multiprocessing)
         context.set_forkserver_preload(PRELOADED)
         self.process = context.Process(target=_work, args=(self.control_address, self.worker_id), daemon=True)
         self.stopping = False

@@ -1,9 +1,11 @@
 """Engine `local`: datatrove's LocalPipelineExecutor runs the tasks, on worker processes of our own.
 
 datatrove's completion marks are not used: they are keyed by rank alone, so a rerun with other tasks or
-filters would be skipped in silence (traps.md 1). Nor is its process pool: the workers of Python's pools
-share locks, and one that is killed while it waits holds them for ever. Here a worker shares nothing but
-a pipe with the driver: the pipe's end tells either side that the other has died, however it died.
+filters would be skipped in silence (traps.md 1). Nor is its `run`: it forks a server of queues from this
+process, even for a single worker, and a fork of a process that has run Beam's gRPC crashes. Nor its
+process pool: the workers of Python's pools share locks, and one that is killed while it waits holds them
+for ever. Here a worker shares nothing but a pipe with the driver: the pipe's end tells either side that
+the other has died, however it died.
 Workers serve every phase of a run, so kernels and models are loaded once.
 """
 
@@ -27,6 +29,7 @@ from loguru import logger
 from multiprocess import connection, forkserver
 
 from ..progress import Listener
+from .sockets import keep_paths_short
 
 __all__ = ["LocalEngine"]
 
@@ -55,7 +58,8 @@ class LocalEngine:
             )
             if self.shares_memory:
                 _progress.set(_Throttled(totals.add))
-                executor.run()
+                for rank in range(executor.tasks):
+                    executor._run_for_rank(rank)
             else:
                 lost = self._team.run(executor, totals)
                 if lost:
@@ -172,6 +176,7 @@ class _Team:
     def __init__(self, size: int) -> None:
         self.size, self.workers = size, list[_Worker]()
         if size > 1:  # the fork server imports what every worker needs while the driver still plans
+            keep_paths_short(multiprocess)
             multiprocess.set_forkserver_preload(PRELOADED)
             forkserver.ensure_running()
 

@@ -257,7 +257,14 @@ def test_two_runs_on_one_folder(finished: Outcome, corpus: Path, tmp_path: Path)
 
 def test_killed_workers_are_replaced_and_their_tasks_run_again(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
     """Workers are killed one after the other, at a task or waiting for one; the run goes on without them."""
-    process = subprocess.Popen(command(corpus, tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    scratch = tmp_path / "temporary-" / ("x" * 100)  # too long for a socket's address, as clusters have them
+    scratch.mkdir(parents=True)
+    process = subprocess.Popen(
+        command(corpus, tmp_path / "run"),
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     killed: list[int] = []
     while process.poll() is None and len(killed) < 4:
         for worker in set(_workers_of(process.pid)).difference(killed):

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -97,7 +96,7 @@ def test_in_memory(expected: dict[str, str], corpus: Path, tmp_path: Path) -> No
 def test_other_runners_from_the_command_line(
     expected: dict[str, str], corpus: Path, tmp_path: Path, runner: list[str]
 ) -> None:
-    scratch = _short_folder()
+    scratch = _long_folder(tmp_path)
     ended = subprocess.run(
         command(corpus, tmp_path / "run", 2, *(["--", *runner] if runner else [])),
         env={**os.environ, "TMPDIR": str(scratch)},
@@ -132,7 +131,7 @@ def test_a_split_that_always_fails_is_named_and_the_others_stay(corpus: Path, tm
 
 
 def test_a_killed_worker_is_noticed(expected: dict[str, str], corpus: Path, tmp_path: Path) -> None:
-    scratch = _short_folder()
+    scratch = _long_folder(tmp_path)
     process = subprocess.Popen(
         command(corpus, tmp_path / "run", 2),
         env={**os.environ, "TMPDIR": str(scratch)},
@@ -151,9 +150,11 @@ def test_a_killed_worker_is_noticed(expected: dict[str, str], corpus: Path, tmp_
     assert checksums(run(corpus, tmp_path / "run")) == expected
 
 
-def _short_folder() -> Path:
-    """A folder for temporary files; sockets lie in it, and their paths have at most 107 bytes."""
-    return Path(tempfile.mkdtemp(prefix="florilegium-"))
+def _long_folder(parent: Path) -> Path:
+    """A folder for temporary files whose path is no address of a socket, as clusters have them."""
+    folder = parent / "temporary-" / ("x" * 100)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _busy_workers(scratch: Path) -> list[int]:
