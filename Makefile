@@ -6,6 +6,9 @@ RUNS ?= runs
 # The installed environment is remade when the lock or the packaging changes.
 READY := .venv/.ready
 
+# Every test that starts a process would otherwise compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check bench lock clean
 
 demo: $(READY)

@@ -20,7 +20,8 @@ import orjson
 from ...schemas.errors import RequestError, RunError
 from ..progress import Listener
 from ..storage import Folder
-from .beam_log import STAGES_VARIABLE, quiet
+from .beam_log import quiet
+from .fork_server import told_stages
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core writes to standard error by itself
 
@@ -118,11 +119,10 @@ class BeamEngine:
         try:
             pipeline = beam.Pipeline(runner=runner, options=options)
             recipe = open_run(url).recipe
-            if phase == "score":
-                os.environ[STAGES_VARIABLE] = recipe.stages.model_dump_json()
             add_phase(pipeline, url, phase, indices, recipe, scratch)
-            result = pipeline.run()
-            result.wait_until_finish()
+            with told_stages(recipe.stages.model_dump_json() if phase == "score" else None):
+                result = pipeline.run()
+                result.wait_until_finish()
         except WorkerLost:
             return list(lost_workers())
         except Exception as error:
@@ -131,8 +131,6 @@ class BeamEngine:
                 f"Apache Beam's {self.runner} failed in phase {phase}: {first[-1]}. Finished tasks are kept; mend "
                 "the cause and run the same command again to go on"
             ) from error
-        finally:
-            os.environ.pop(STAGES_VARIABLE, None)
         self._add_counters(result)
         return []
 

@@ -1,14 +1,11 @@
-"""Apache Beam without its log on standard error, and what its fork server is told by the environment."""
+"""Apache Beam without its log on standard error."""
 
 import contextlib
 import logging
 import threading
 from collections.abc import Iterator
 
-__all__ = ["DRIVER_VARIABLE", "STAGES_VARIABLE", "quiet"]
-
-DRIVER_VARIABLE = "FLORILEGIUM_DRIVER"  # process id of the driver
-STAGES_VARIABLE = "FLORILEGIUM_STAGES"  # options of the stages to have ready
+__all__ = ["quiet"]
 
 
 @contextlib.contextmanager

@@ -22,13 +22,12 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms.environments import Environment, python_sdk_capabilities
 
-from .beam_log import DRIVER_VARIABLE
-from .sockets import keep_paths_short
+from .fork_server import keep_paths_short
 
 __all__ = ["ProcessEnvironment", "WorkerLost", "lost_workers"]
 
 URN = "florilegium:environment:process:v1"
-PRELOADED = ["florilegium.pipelines.engines.beam_preload"]
+PRELOADED = ["florilegium.pipelines.engines.preload", "florilegium.pipelines.engines.beam_preload"]
 PATIENCE_SECONDS = 10.0
 
 
@@ -71,7 +70,6 @@ class _ProcessHandler(GrpcWorkerHandler):
         self.stopping = False
 
     def start_worker(self) -> None:
-        os.environ[DRIVER_VARIABLE] = str(os.getpid())
         self.process.start()
         threading.Thread(target=self._watch, daemon=True).start()
 

@@ -28,13 +28,14 @@ from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 from multiprocess import connection, forkserver
 
+from ..plan import open_run
 from ..progress import Listener
-from .sockets import keep_paths_short
+from .fork_server import keep_paths_short, told_stages
 
 __all__ = ["LocalEngine"]
 
 REPORT_SECONDS = 0.3
-PRELOADED = ["florilegium.pipelines.engines.local", "florilegium.pipelines.phases"]
+PRELOADED = ["florilegium.pipelines.engines.preload", "florilegium.pipelines.engines.local"]
 
 
 class LocalEngine:
@@ -61,6 +62,7 @@ class LocalEngine:
                 for rank in range(executor.tasks):
                     executor._run_for_rank(rank)
             else:
+                self._team.start(url, phase)
                 lost = self._team.run(executor, totals)
                 if lost:
                     listener.say(f"{phase}: {lost} worker processes were killed; their tasks will be tried again")
@@ -175,9 +177,12 @@ class _Team:
 
     def __init__(self, size: int) -> None:
         self.size, self.workers = size, list[_Worker]()
-        if size > 1:  # the fork server imports what every worker needs while the driver still plans
-            keep_paths_short(multiprocess)
-            multiprocess.set_forkserver_preload(PRELOADED)
+
+    def start(self, url: str, phase: str) -> None:
+        """Start the fork server, if there is none, with what the workers of this run need."""
+        keep_paths_short(multiprocess)
+        multiprocess.set_forkserver_preload(PRELOADED)
+        with told_stages(open_run(url).recipe.stages.model_dump_json() if phase == "score" else None):
             forkserver.ensure_running()
 
     def run(self, executor: _Executor, totals: _Totals) -> int:

@@ -35,6 +35,7 @@ __all__ = ["BUCKETS", "Minhash"]
 BUCKETS = "buckets"  # the column
 BLOCK = 256  # shingles that each function takes in one go
 
+CASED = 0x20000  # beyond, no character has another case, and marks are variation selectors
 ALONE = 1 << 31  # bit beside a character: it is a word of its own
 UNSPACED = (  # scripts written without spaces
     (0x0E00, 0x1000),  # Thai, Lao, Tibetan
@@ -58,10 +59,11 @@ def _characters() -> np.ndarray[Any, np.dtype[np.uint32]]:
     """What each code point counts as in a word: its lower case, perhaps with ALONE, or 0; shape (1114112,)."""
     points = np.arange(CODE_POINTS, dtype=np.uint32)
     points[0xD800:0xE000] = 0  # surrogates are no characters
-    table = np.strings.lower(points.view("U1")).astype("U1").view(np.uint32).copy()
+    table = points.copy()
+    cased = points[:CASED]
+    table[:CASED] = np.strings.lower(cased.view("U1")).astype("U1").view(np.uint32)
     in_word = (unicode_classes() & ALPHANUMERIC) > 0
-    for start in range(0x300, 0x20000):
-        in_word[start] |= unicodedata.category(chr(start))[0] == "M"
+    in_word[[point for point in range(0x300, CASED) if unicodedata.category(chr(point))[0] == "M"]] = True
     table[~in_word] = 0
     for start, end in UNSPACED:
         table[start:end][table[start:end] > 0] |= np.uint32(ALONE)

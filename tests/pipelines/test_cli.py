@@ -9,13 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.commandline import florilegium, florilegium_here
 from tests.pipelines.test_phases import make_corpus, options
-
-
-def florilegium(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "florilegium.pipelines", *arguments], capture_output=True, text=True, check=False
-    )
 
 
 def sets(corpus: Path, *more: str) -> list[str]:
@@ -34,14 +29,16 @@ def test_run_then_validate_then_weigh(corpus: Path, tmp_path: Path) -> None:
     figures = json.loads(done.stdout)
     assert figures["documents"]["read"] == 107
     assert "Score" in done.stderr
-    assert florilegium("validate", output).stdout.endswith("The run is valid.\n")
-    weighed = florilegium("weigh", output, "--charters", "uniform=1", "-o", str(tmp_path / "uniform"), "--workers", "1")
+    assert florilegium_here("validate", output).stdout.endswith("The run is valid.\n")
+    weighed = florilegium_here(
+        "weigh", output, "--charters", "uniform=1", "-o", str(tmp_path / "uniform"), "--workers", "1"
+    )
     assert weighed.returncode == 0, weighed.stderr
     assert "Upweighted" in weighed.stdout
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(corpus: Path, tmp_path: Path) -> None:
-    done = florilegium("run", "forum", *sets(corpus), "--output", str(tmp_path / "run"), "--dry-run")
+    done = florilegium_here("run", "forum", *sets(corpus), "--output", str(tmp_path / "run"), "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "posts-2.jsonl" in done.stdout
     assert "charters: care 0.4, inquiry 0.4, uniform 0.2" in done.stdout
@@ -77,7 +74,7 @@ def test_score_returns_every_row_in_order(tmp_path: Path) -> None:
 def test_wrong_requests_get_a_sentence(arguments: list[str], code: int, sentence: str, tmp_path: Path) -> None:
     if arguments[0] == "run":
         arguments = [*arguments, "--output", str(tmp_path / "run")]
-    done = florilegium(*arguments)
+    done = florilegium_here(*arguments)
     assert done.returncode == code, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr

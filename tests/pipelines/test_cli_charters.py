@@ -1,32 +1,23 @@
 """The commands about charters as a user meets them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from florilegium.pipelines.phases import Outcome
-from typer.testing import CliRunner
+
+from tests.commandline import florilegium_here
 
 from .weighed import weighed_run
 
 BALLOTS = "participant,domain.making,domain.debate,dimension.cooperation\nana,70,30,8\nbo,60,40,9\nbo,-5,105,9\n"
 
 
-def florilegium(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "florilegium.pipelines", *arguments], capture_output=True, text=True, check=False
-    )
-
-
 def inside(*arguments: str) -> str:
-    """The same in this process, for commands that are to succeed."""
-    from florilegium.pipelines.cli import app
-
-    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+    """What a command says that is to succeed."""
+    done = florilegium_here(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +75,7 @@ def test_diff_and_check() -> None:
     ],
 )
 def test_wrong_requests_get_a_sentence(arguments: list[str], sentence: str) -> None:
-    done = florilegium(*arguments)
+    done = florilegium_here(*arguments)
     assert done.returncode == (2 if sentence else 0), done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,8 +1,6 @@
 """The commands about models, as a user meets them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,13 +9,9 @@ import pytest
 import yaml
 
 from tests.classifiers.conftest import CARD, write_gold
+from tests.commandline import florilegium, florilegium_here
 
 COMMANDS = ["train", "evaluate", "audit", "annotate", "select", "compare"]
-
-
-def florilegium(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "florilegium.pipelines", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train_again_gives_the_same_bytes(folder: Path) -> None:
     arguments = ["train", folder / "small.yaml", "--data", folder / "train.parquet", "--json"]
-    done = florilegium(*arguments, "-o", folder / "again")
+    done = florilegium_here(*arguments, "-o", folder / "again")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["natural"]["rows"] > 0
     for name in ("model.ftz", "model.json", "README.md"):
@@ -52,7 +46,9 @@ def test_evaluate_beside_the_baseline(folder: Path) -> None:
         suite["tests"][name] = {"positive": positive, "cases": cases}
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
     arguments = ["evaluate", folder / "model", folder / "dev.parquet", folder / "suite.yaml"]
-    done = florilegium(*arguments, "--baseline", folder / "train.parquet", "-o", folder / "report", "--resamples", "50")
+    done = florilegium_here(
+        *arguments, "--baseline", folder / "train.parquet", "-o", folder / "report", "--resamples", "50"
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "report" / "evaluation.json").read_text())
     assert (folder / "report" / "evaluation.md").read_text().rstrip() == done.stdout.rstrip()
@@ -68,13 +64,13 @@ def test_evaluate_beside_the_baseline(folder: Path) -> None:
 
 
 def test_select_then_audit(folder: Path) -> None:
-    done = florilegium(
+    done = florilegium_here(
         "select", folder / "dev.parquet", "--count", 8, "--labelled", folder / "train.parquet",
         "--model", folder / "model", "-o", folder / "next.parquet", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["documents"] == pq.read_table(folder / "next.parquet").num_rows == 8
-    done = florilegium("audit", folder / "model", "--resamples", 20, "--json", "-o", folder / "report")
+    done = florilegium_here("audit", folder / "model", "--resamples", 20, "--json", "-o", folder / "report")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["dialects"]["all"]["pairs"] >= 60
@@ -83,7 +79,7 @@ def test_select_then_audit(folder: Path) -> None:
 
 def test_annotate_says_what_it_would_take(folder: Path) -> None:
     arguments = ["annotate", folder / "dev.parquet", "--endpoint", "https://host.example/v1", "--model", "tiny"]
-    done = florilegium(*arguments, "-o", folder / "labels.parquet", "--dry-run", "--price-in", 1, "--json")
+    done = florilegium_here(*arguments, "-o", folder / "labels.parquet", "--dry-run", "--price-in", 1, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["documents"] == 60
     assert json.loads(done.stdout)["cost"] > 0
@@ -111,8 +107,7 @@ def test_wrong_requests_get_a_sentence(arguments: list[str], code: int, sentence
     pq.write_table(pa.table({"id": ["a"], "text": ["A text."], "annotations": [[grades]]}), tmp_path / "scale.parquet")
     suite = {"name": "s", "tests": {"t": {"output": "kindness>=2", "positive": True, "cases": ["x"]}}}
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
-    command = [sys.executable, "-m", "florilegium.pipelines", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = florilegium_here(*arguments, folder=tmp_path)
     assert done.returncode == code, done.stderr
     assert sentence in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
@@ -121,7 +116,7 @@ def test_wrong_requests_get_a_sentence(arguments: list[str], code: int, sentence
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
-    done = florilegium(command, "--help")
+    done = florilegium_here(command, "--help")
     assert done.returncode == 0
     assert f"florilegium {command}" in done.stdout
     assert "Example" in done.stdout

@@ -11,7 +11,7 @@ from florilegium.schemas.recipe import Weighing
 
 from .solver import solve
 
-CORPORA = 3000
+CORPORA = 2000
 
 
 def _corpus(generator: random.Random):
