@@ -68,7 +68,8 @@ def fit(
     """The model that predicts `targets` of shape (rows, labels) from tokenised lines.
 
     A target that is NaN is unknown and its row does not count for that label; `importance` of shape (rows,)
-    says how much a row counts (1 each if None).
+    says how much a row counts (1 each if None). Frequencies and sizes are those of the rows that count fully, so
+    that short further rows do not change what is common.
 
     Words and buckets of word pairs that are found in fewer than `minimum_documents` lines are left out.
     """
@@ -87,23 +88,26 @@ def fit(
     kept = np.where(place[len(words) :] >= 0, place[len(words) :] - len(words), -1).astype(np.int32)
     present = place[columns] >= 0
     rows, columns = rows[present], place[columns[present]]
-    frequencies = np.log(len(lines) / frequency[frequent]) + 1.0
+    counted = np.ones(len(lines)) if importance is None else importance
+    full = counted >= counted.max()
+    frequency = np.bincount(columns[full[rows]], minlength=len(frequent))
+    frequencies = np.log(full.sum() / np.clip(frequency, minimum_documents, full.sum())) + 1.0
     sizes = np.maximum(np.bincount(rows, minlength=len(lines)), 1.0)
     values = frequencies[columns] / np.sqrt(sizes)[rows]
     starts = np.searchsorted(rows, np.arange(len(lines) + 1))
     gram = _gram(starts, columns, values, len(frequent))
-    scale = float(np.trace(gram, dtype=np.float64)) / len(lines)
+    scale = float(np.mean(np.diagonal(gram)[full], dtype=np.float64))
     gram /= np.float32(scale)
-    directions = np.zeros((len(words), 0))
+    directions = means = np.zeros((len(words), 0))
     if vectors is not None and smoothing > 0:
         directions = vectors.lookup([word for _, word in known])
         means = _means(starts, columns, values, directions)
-        size = np.mean(np.sum(means**2, axis=1))
+        size = np.mean(np.sum(means[full] ** 2, axis=1))
         directions *= smoothing / size
         scaled = (means * np.sqrt(smoothing / size)).astype(np.float32)
         gram += scaled @ scaled.T
-    counted = np.ones(len(lines)) if importance is None else importance
-    dual = _solve(gram, targets, counted, ridge * float(np.trace(gram, dtype=np.float64)) / len(lines))
+    penalty = ridge * float(np.mean(np.diagonal(gram)[full], dtype=np.float64))
+    dual = _solve(gram, targets, counted, penalty)
     weights = _weights(rows, columns, values, dual, len(frequent)) / scale
     if directions.size:
         weights[: len(words)] += directions @ (means.T @ dual)

@@ -85,6 +85,12 @@ class Classifier:
             valid=valid,
         )
 
+    def table(self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]) -> pa.Table:
+        """The same as a table, one row a text: `quality`, `harm` and `prosocial` as in a shard."""
+        from .tables import scores_table
+
+        return scores_table(self.score(texts))
+
 
 def load(name_or_path: str | Path) -> Classifier:
     """A shipped model by name ("prosocial"), or a model's folder by path.

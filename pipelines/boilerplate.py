@@ -6,6 +6,7 @@ pages and on `min_share` of the pages of their host are removed before anything 
 one page count once, and documents without a host are left alone. The price is a second extraction.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +15,13 @@ import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ..schemas.arrays import append_flag, replace_column, string_buffers
 from ..schemas.recipe import BoilerplateOptions
 from .stages.normalize import hosts_of
 
-__all__ = ["LINES", "note_lines", "remove_lines", "repeated_lines"]
+__all__ = ["LINES", "digest_of_repeated", "note_lines", "remove_lines", "repeated_lines"]
 
 LINES = pa.schema([pa.field("host", pa.uint64()), pa.field("line", pa.uint64()), pa.field("page", pa.uint64())])
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
@@ -48,6 +50,12 @@ def repeated_lines(files: Sequence[str], options: BoilerplateOptions) -> Hashes:
     values = {"files": list(files), "least": options.min_pages, "share": options.min_share}
     found = duckdb.connect().execute(query, values).fetchnumpy()
     return np.unique(np.asarray(found["line"], np.uint64))
+
+
+def digest_of_repeated(file: str, repeated: Hashes) -> str:
+    """What `repeated` means to one split: a digest of those that it holds, out of its file of schema LINES."""
+    lines = pq.read_table(file, columns=["line"])["line"].to_numpy()
+    return hashlib.blake2b(np.intersect1d(lines, repeated).tobytes(), digest_size=8).hexdigest()
 
 
 def remove_lines(batch: pa.RecordBatch, repeated: Hashes) -> tuple[pa.RecordBatch, int]:

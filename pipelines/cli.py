@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from ..schemas.errors import FlorilegiumError, RequestError
+from .commands import charters as charter_commands
+from .commands import classifiers, inspection
 
 __all__ = ["app", "main"]
 
@@ -23,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
 RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe's name or a YAML file.", show_default=False)]
 RunArgument = Annotated[str, typer.Argument(help="A run's folder or URL.", show_default=False)]
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe.")]
@@ -32,6 +35,10 @@ OutputOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; default: all cores.")]
 EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local or beam.")]
+EngineOptions = Annotated[
+    list[str],
+    typer.Argument(metavar="[-- OPTION]...", help="Options of Apache Beam for --engine beam.", show_default=False),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -43,13 +50,21 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-@app.command(epilog="Example:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' -o runs/forum")
+@app.command(
+    epilog="Example:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' -o runs/may   and, when more "
+    "files have come:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' --since runs/may -o runs/june"
+)
 def run(
     recipe: RecipeArgument,
+    engine_options: EngineOptions = [],  # noqa: B006
     output: OutputOption = None,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
     overrides: SetOption = [],  # noqa: B006 (Typer copies it)
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="RUN", help="Add new inputs to this run: what it scored is not scored again."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved plan with its splits and stop.")
     ] = False,
@@ -60,7 +75,7 @@ def run(
     from .recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides)
-    plan = plan_run(loaded)
+    plan = plan_run(loaded, since)
     if dry_run:
         _print_plan(plan, as_json)
         return
@@ -71,7 +86,7 @@ def run(
 
     place = output or loaded.output.path or f"runs/{loaded.name}"
     with listen() as listener:
-        outcome = execute(plan, place, load_engine(engine, workers or _cores(place)), listener)
+        outcome = execute(plan, place, load_engine(engine, workers or _cores(place), engine_options), listener)
     summarize(outcome, as_json)
 
 
@@ -101,17 +116,28 @@ def weigh(
         typer.Option("--charters", help="A folder of charters, or NAME=SHARE,NAME=SHARE; default: the same."),
     ] = None,
     output: OutputOption = None,
+    shards: Annotated[bool, typer.Option("--shards", help="Decide anew and write new shards and rejects too.")] = False,
+    what_if: Annotated[
+        list[str], typer.Option("--what-if", metavar="KEY=VALUE", help="Only print what this would change.")
+    ] = [],  # noqa: B006
     workers: WorkersOption = None,
     overrides: SetOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
-    """Weigh a run's scored documents anew, with other charters, policy or domains; nothing is scored again."""
+    """Weigh a run's scored documents anew by other charters; nothing is scored again.
+
+    Writes plan and side table id → weight; with --shards a whole run, where policy and domains may
+    differ too. `--what-if share.care=0.5` prints who would get more and less, and writes nothing.
+    """
+    place = output or f"{run_folder.rstrip('/')}-reweighed"
+    if not shards or what_if:
+        charter_commands.weigh_lightly(run_folder, charters, place, overrides, what_if, as_json)
+        return
     from .console import listen
     from .engines import load_engine
     from .reweigh import reweigh
     from .summary import summarize
 
-    place = output or f"{run_folder.rstrip('/')}-reweighed"
     with listen() as listener:
         engine = load_engine("local", workers or _cores(place))
         outcome = reweigh(run_folder, charters, place, overrides, engine, listener)
@@ -137,6 +163,11 @@ def validate(run_folder: RunArgument, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+charter_commands.register(app)
+classifiers.register(app)
+inspection.register(app)
+
+
 def _print_plan(plan: Any, as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict
@@ -154,6 +185,9 @@ def _print_plan(plan: Any, as_json: bool) -> None:
     print(
         f"# charters: {', '.join(f'{name} {share:g}' for name, share in sorted(plan.recipe.weighing.charters.items()))}"
     )
+    if plan.evaluation is not None:
+        for entry in plan.evaluation.passages["set"].value_counts().to_pylist():
+            print(f"# evaluation set {entry['values']}: {entry['counts']:,} passages to look for")
     for name, model in plan.models.items():
         print(f"# model of {name}: {model}")
 

@@ -15,10 +15,15 @@ LINE_SECONDS = 10.0
 WORDS = {
     "boilerplate": "Find boilerplate",
     "score": "Score",
+    "pair": "Pair near-duplicates",
+    "cluster": "Cluster them",
+    "rank": "Rank clusters",
+    "keep": "Choose who stays",
     "decide": "Decide",
     "weigh": "Weigh",
     "shard": "Write shards",
     "reject": "Write rejects",
+    "export": "Export",
 }
 
 

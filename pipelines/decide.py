@@ -14,9 +14,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from ..schemas.document import to_thousandths
-from ..schemas.recipe import C4, Domain, FineWeb, GopherQuality, GopherRepetition, Policy, Takedown, Weighing
+from ..schemas.document import CONTAMINATION, to_thousandths
+from ..schemas.recipe import (
+    C4,
+    Decontamination,
+    Domain,
+    FineWeb,
+    GopherQuality,
+    GopherRepetition,
+    Policy,
+    Takedown,
+    Weighing,
+)
 from ..schemas.taxonomy import HARMS
+from .stages.decontaminate import counts
 
 __all__ = [
     "DECIDE_VERSION",
@@ -26,6 +37,7 @@ __all__ = [
     "RULE_SETS",
     "Reasons",
     "assign_domains",
+    "contamination_reasons",
     "content_reasons",
     "provenance_reasons",
 ]
@@ -74,6 +86,7 @@ REASONS = {
     **{f"classify.toxic.{harm}": f"toxic {harm} above the harm floor" for harm in HARMS},
     "charters.quorum": "charters with at least the quorum of shares reject it for harm",
     "dedup.exact": "another document has the same normalised text",
+    "dedup.near": "a better document shares most of its shingles, directly or through others",
 }
 
 # Languages written without spaces between words: two characters count as one word.
@@ -132,6 +145,19 @@ def content_reasons(table: pa.Table, policy: Policy) -> Reasons:
     document = _mask(pc.is_null(table["error"]))
     for reason, mask in [*_language(table, policy), *_statistics(table, policy), *_scores(table, policy)]:
         reasons.add(reason, mask & document)
+    return reasons
+
+
+def contamination_reasons(table: pa.Table, options: Decontamination) -> Reasons:
+    """`decontaminate.SET` for documents that hold enough of a passage of an evaluation set."""
+    reasons = Reasons(table.num_rows)
+    column = table[CONTAMINATION.name].combine_chunks()
+    found, rows = column.flatten(), pc.list_parent_indices(column).to_numpy()
+    enough = counts(found.field("ngrams").to_numpy(), found.field("share").to_numpy(), options)
+    for name in sorted(item.name for item in options.sets):
+        mask = np.zeros(table.num_rows, bool)
+        mask[rows[enough & _mask(pc.equal(found.field("set"), name))]] = True
+        reasons.add(f"decontaminate.{name}", mask)
     return reasons
 
 

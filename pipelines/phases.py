@@ -1,41 +1,51 @@
 """What happens in which order: the one place that knows.
 
-    (boilerplate ─▶) score ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject ─▶ (ledger, manifest)
+    boilerplate ─▶ score ─▶ pair ─▶ cluster ─▶ rank ─▶ keep ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject
+                                                                                          ─▶ (ledger, manifest)
 
 A phase is a list of tasks over files; an engine runs them anywhere. The steps in parentheses are
-small and run in the driver. Markers say what is done, so a killed run goes on where it stopped.
+small and run in the driver, as does the index of evaluation sets, which score tasks look up. `boilerplate`
+runs where the recipe asks for it, `pair` to `keep` where near-duplicates are to be left out. Markers say
+what is done, so a killed run goes on where it stopped; another run's can be taken over (`--since`).
 """
 
 import contextlib
 import errno
 import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from ..schemas.errors import FlorilegiumError, OutputError, TaskError
+from ..schemas.errors import FlorilegiumError, InputError, OutputError, TaskError
 from ..schemas.hashing import digest
 from ..schemas.run import Ledger, StoredTable
-from .boilerplate import LINES, note_lines, repeated_lines
+from .boilerplate import LINES, digest_of_repeated, note_lines, repeated_lines
+from .contamination import store_index
 from .engines import Engine
 from .ledger import build_ledger, check_balance
-from .plan import MANIFEST, SPLITS, Run, RunPlan, open_run, start_run
+from .near_duplicates import RANKED, choose_keepers, cluster_links, link_buckets
+from .plan import MANIFEST, SPLIT_PHASES, SPLITS, Run, RunPlan, open_run, start_run
 from .progress import SILENT, Listener, Progress
-from .runs import KeyRange, RunSet, write_parquet
-from .scoring import score_split
-from .shards import decide_range, reject_range, shard_range, weigh_range
+from .runs import KeyRange, RunSet, read_range, write_parquet
+from .scoring import Scoring, score_split
+from .shards import decide_range, rank_range, reject_range, shard_range, weigh_range
 from .sources import RecordReader, Split
 from .storage import Folder, explain_os_error
 from .weighing.histogram import Histogram
 from .weighing.plan import WeightPlan, build_plan
 
-__all__ = ["PHASES", "Outcome", "execute", "run_task"]
+__all__ = ["PHASES", "Outcome", "execute", "run_task", "scoring_of", "store_marker", "store_note"]
 
 ATTEMPTS = 3
 RUN_INDEX = "scored/index.json"
+BAND_INDEX = "bands/index.json"
+CLUSTER_TABLE = "dedup/clusters.parquet"
+PAIR_ROWS = 1 << 23  # rows of bands/ that a task of `pair` owns
+KEEP_ROWS = 1 << 22  # members of clusters that a task of `keep` owns
+DEDUP_ROW_GROUP = 4 << 20
 REPEATED_LINES = "boilerplate/repeated.parquet"
 WEIGHT_PLAN = "weights/plan.json"
 
@@ -52,7 +62,7 @@ class Outcome:
     plan: WeightPlan
     upweighted: int
     tasks: int
-    resumed: int  # tasks that an earlier attempt had finished
+    resumed: int  # tasks that an earlier attempt had finished, or another run
 
 
 def _boilerplate(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
@@ -66,13 +76,48 @@ def _boilerplate(run: Run, index: int, payload: Payload, progress: Progress) -> 
     return {"output": stored}
 
 
+def scoring_of(run: Run, index: int, payload: Payload) -> Scoring:
+    """What reading and writing the split of a task needs."""
+    repeated = REPEATED_LINES if "boilerplate" in payload else None
+    evaluation = digest(run.manifest.identity.get("decontamination"))
+    return Scoring(run.folder, f"scored/{index:05d}", Split(**payload["split"]), run.recipe, repeated, evaluation)
+
+
 def _score(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    repeated = None
-    if "boilerplate" in payload:
-        with run.folder.open_parquet(REPEATED_LINES) as file:
-            repeated = file.read()["line"].to_numpy()
-    split = Split(**payload["split"])
-    return score_split(run.folder, f"scored/{index:05d}", split, run.recipe, progress, repeated)
+    return score_split(scoring_of(run, index, payload), progress)
+
+
+def _pair(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    links = link_buckets(run.folder, run.folder.read_json(BAND_INDEX), _keys(payload))
+    stored = write_parquet(run.folder, f"dedup/links-{index:05d}.parquet", links, DEDUP_ROW_GROUP)
+    progress.advance(stored["rows"], stored["bytes"])
+    return {"output": stored}
+
+
+def _cluster(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    def links() -> Iterator[pa.Table]:
+        for part in range(payload["parts"]):
+            with run.folder.open_parquet(f"dedup/links-{part:05d}.parquet") as file:
+                yield file.read()
+
+    stored = write_parquet(run.folder, CLUSTER_TABLE, cluster_links(links(), links()), DEDUP_ROW_GROUP)
+    progress.advance(stored["rows"], stored["bytes"])
+    return {"output": stored}
+
+
+def _rank(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    marker = rank_range(run, _runs(run), _keys(payload), index)
+    progress.advance(marker["output"]["rows"])
+    return marker
+
+
+def _keep(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    names = [f"dedup/ranked-{part:05d}.parquet" for part in range(payload["parts"])]
+    parts = [read_range(run.folder, name, _keys(payload), "cluster", RANKED.names) for name in names]
+    members = choose_keepers(pa.concat_tables(parts))
+    stored = write_parquet(run.folder, f"dedup/members-{index:05d}.parquet", members, DEDUP_ROW_GROUP)
+    progress.advance(stored["rows"], stored["bytes"])
+    return {"output": stored}
 
 
 def _decide(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
@@ -103,6 +148,10 @@ def _reject(run: Run, index: int, payload: Payload, progress: Progress) -> Marke
 PHASES: dict[str, Callable[[Run, int, Payload, Progress], Marker]] = {
     "boilerplate": _boilerplate,
     "score": _score,
+    "pair": _pair,
+    "cluster": _cluster,
+    "rank": _rank,
+    "keep": _keep,
     "decide": _decide,
     "weigh": _weigh,
     "shard": _shard,
@@ -116,27 +165,34 @@ def run_task(url: str, phase: str, index: int, progress: Progress = SILENT) -> b
     Whatever goes wrong becomes a note beside the markers, so that one bad task never ends its
     neighbours; the driver reads the notes, tries again and reports.
     """
-    folder = Folder(url)
     try:
         run = open_run(url)
         payload = run.payloads(phase)[index]
-        if folder.exists(run.marker_name(phase, index)):
-            return True
-        marker = PHASES[phase](run, index, payload, progress)
-        folder.write_json(run.marker_name(phase, index), {"key": run.task_key(phase, payload), **marker})
-        folder.remove(_note_name(phase, index))
+        if not run.folder.exists(run.marker_name(phase, index)):
+            store_marker(run, phase, index, payload, PHASES[phase](run, index, payload, progress))
     except Exception as error:
-        told = explain_os_error(error, url) if isinstance(error, OSError) else error
-        final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError)
-        note = {
-            "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",
-            "final": final or (isinstance(error, OSError) and error.errno == errno.ENOSPC),
-            "traceback": traceback.format_exc(),
-        }
-        with contextlib.suppress(OSError):  # a full disk takes no note either; the driver looks at the space
-            folder.write_json(_note_name(phase, index), note)
+        store_note(url, phase, index, error)
         return False
     return True
+
+
+def store_marker(run: Run, phase: str, index: int, payload: Payload, marker: Marker) -> None:
+    """Say that a task is done; everything that it names is stored already."""
+    run.folder.write_json(run.marker_name(phase, index), {"key": run.task_key(phase, payload), **marker})
+    run.folder.remove(_note_name(phase, index))
+
+
+def store_note(url: str, phase: str, index: int, error: Exception) -> None:
+    """Say why a task failed, for the driver."""
+    told = explain_os_error(error, url) if isinstance(error, OSError) else error
+    final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError | TaskError)
+    note = {
+        "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",
+        "final": final or (isinstance(error, OSError) and error.errno == errno.ENOSPC),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    with contextlib.suppress(OSError):  # a full disk takes no note either; the driver looks at the space
+        Folder(url).write_json(_note_name(phase, index), note)
 
 
 def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT) -> Outcome:
@@ -149,25 +205,19 @@ def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT
     if folder.is_in_memory and not engine.shares_memory:
         raise OutputError(f"{url}: only one process can see this memory; use --workers 1 or a folder on disk")
     with _only_one(folder):
+        if plan.since == folder.absolute_url():
+            raise OutputError(f"--since {url} is the output itself; the same command goes on there without it")
         run = start_run(plan, url)
-        if plan.scored_in:
-            _adopt_scores(run, plan.scored_in)
-        return _Driver(run, engine, listener).drive()
-
-
-def _adopt_scores(run: Run, scored_in: str) -> None:
-    """Take over the markers of another run's scoring; their keys agree because nothing before it changed."""
-    other = Folder(scored_in)
-    for name in other.names("tasks/score/[0-9]*.json"):
-        if not run.folder.exists(name):
-            run.folder.write_bytes(name, other.read_bytes(name))
+        if plan.evaluation is not None:
+            store_index(run.folder, plan.evaluation)
+        return _Driver(run, engine, listener, plan.scored_in or plan.since).drive()
 
 
 class _Driver:
-    """Takes a run through its phases."""
+    """Takes a run through its phases; `earlier` is the folder of a run whose finished splits are taken over."""
 
-    def __init__(self, run: Run, engine: Engine, listener: Listener) -> None:
-        self.run, self.engine, self.listener = run, engine, listener
+    def __init__(self, run: Run, engine: Engine, listener: Listener, earlier: str | None = None) -> None:
+        self.run, self.engine, self.listener, self.earlier = run, engine, listener, earlier
         self.tasks = self.resumed = 0
 
     def drive(self) -> Outcome:
@@ -176,6 +226,8 @@ class _Driver:
         run.store_once(RUN_INDEX, [stored["name"] for marker in score for stored in marker["outputs"]])
 
         ranges = _parts(sum(marker["text_bytes"] for marker in score), output.shard_bytes)
+        if run.recipe.dedup.near:
+            self._near_duplicates(score, ranges)
         decide = self._phase("decide", ranges)
 
         weights = self._plan_weights(len(ranges))
@@ -191,8 +243,8 @@ class _Driver:
         run.folder.write_json("ledger.json", ledger.model_dump())
         check_balance(ledger, _rows(shard), _rows(reject))
         run.manifest.status = "complete"
-        if not run.manifest.scored_in:
-            run.manifest.scored = [StoredTable(**stored) for marker in score for stored in marker["outputs"]]
+        run.manifest.scored = [StoredTable(**stored) for marker in score for stored in marker["outputs"]]
+        run.manifest.bands = [StoredTable(**stored) for marker in score for stored in marker["bands"]]
         run.manifest.weights = [StoredTable(**marker["output"]) for marker in weigh]
         run.manifest.shards = [StoredTable(**marker["output"]) for marker in shard]
         run.manifest.rejects = [StoredTable(**marker["output"]) for marker in reject]
@@ -209,16 +261,29 @@ class _Driver:
             return tasks
         names = [marker["output"]["name"] for marker in self._phase("boilerplate", tasks)]
         with contextlib.ExitStack() as stack:
-            repeated = repeated_lines([stack.enter_context(run.folder.as_local(name)) for name in names], options)
-        table = pa.table({"line": repeated})
-        stored = write_parquet(run.folder, REPEATED_LINES, table, row_group_bytes=64 << 20)
-        return [task | {"boilerplate": stored["sha256"]} for task in tasks]
+            files = [stack.enter_context(run.folder.as_local(name)) for name in names]
+            repeated = repeated_lines(files, options)
+            held = [digest_of_repeated(file, repeated) for file in files]
+        write_parquet(run.folder, REPEATED_LINES, pa.table({"line": repeated}), row_group_bytes=64 << 20)
+        return [task | {"boilerplate": lines} for task, lines in zip(tasks, held, strict=True)]
+
+    def _near_duplicates(self, score: list[Marker], ranges: list[Payload]) -> None:
+        bands = [stored for marker in score for stored in marker["bands"]]
+        self.run.store_once(BAND_INDEX, [stored["name"] for stored in bands])
+        pair = self._phase("pair", _parts(sum(stored["rows"] for stored in bands), PAIR_ROWS))
+        self._phase("cluster", [{"parts": len(pair)}])
+        ranked = _rows(self._phase("rank", ranges))
+        self._phase("keep", [part | {"parts": len(ranges)} for part in _parts(ranked, KEEP_ROWS)])
 
     def _phase(self, phase: str, payloads: list[Payload]) -> list[Marker]:
         """Run what is not done of a phase, with retries; its markers in the order of its tasks."""
         run = self.run
         run.plan_tasks(phase, payloads)
+        if phase in SPLIT_PHASES and self.earlier:
+            self._adopt(phase, self.earlier)
         finished = run.finished(phase, len(payloads))
+        if phase in SPLIT_PHASES:
+            _check_adopted(run, finished)
         self.tasks += len(payloads)
         self.resumed += len(finished)
         self.listener.phase(phase, len(payloads), len(finished))
@@ -234,6 +299,11 @@ class _Driver:
         if failed:
             raise self._failure(phase, payloads, failed)
         return [finished[index] for index in range(len(payloads))]
+
+    def _adopt(self, phase: str, earlier: str) -> None:
+        adopted = self.run.adopt(phase, earlier)
+        if adopted:
+            self.listener.say(f"{phase}: {adopted:,} splits are taken from {earlier}")
 
     def _note(self, phase: str, index: int) -> dict[str, Any]:
         name = _note_name(phase, index)
@@ -272,9 +342,9 @@ class _Driver:
         return weights
 
 
-def _parts(size: int, shard_bytes: int, some: bool = True) -> list[Payload]:
-    """One task for each of the key ranges that hold about `shard_bytes` of text."""
-    count = max(1, math.ceil(size / shard_bytes)) if some else 0
+def _parts(size: int, part_size: int, some: bool = True) -> list[Payload]:
+    """One task for each of the key ranges that hold about `part_size` of `size` bytes or rows."""
+    count = max(1, math.ceil(size / part_size)) if some else 0
     return [{"part": index, "of": count} for index in range(count)]
 
 
@@ -287,7 +357,18 @@ def _rows(markers: list[Marker]) -> int:
 
 
 def _runs(run: Run) -> RunSet:
-    return RunSet(Folder(run.scored_url), run.folder.read_json(RUN_INDEX))
+    return RunSet(run.folder, run.folder.read_json(RUN_INDEX))
+
+
+def _check_adopted(run: Run, finished: Mapping[int, Marker]) -> None:
+    """InputError where a file of another run, on which this one is built, is gone."""
+    for marker in finished.values():
+        for stored in [*marker.get("outputs", ()), *([marker["output"]] if "output" in marker else ())]:
+            if run.folder.absolute(stored["name"]) == stored["name"] and not run.folder.exists(stored["name"]):
+                raise InputError(
+                    f"{stored['name']}: this run is built on that file of another run, and it is gone; was the run "
+                    "moved or deleted? Put it back, or start anew in another --output without --since"
+                )
 
 
 def _note_name(phase: str, index: int) -> str:

@@ -7,8 +7,9 @@ difference named. A finished task is a marker under `tasks/` whose key hashes wh
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from ..schemas.charter import Charter
 from ..schemas.document import SCHEMA_VERSION
 from ..schemas.errors import InputError, OutputError, RequestError, RunError
 from ..schemas.hashing import digest
-from ..schemas.recipe import Recipe
+from ..schemas.recipe import Input, Recipe
 from ..schemas.run import Manifest
+from .contamination import build_index, index_digest
 from .decide import DECIDE_VERSION
 from .dedup import DEDUP_VERSION
+from .near_duplicates import NEAR_VERSION
 from .sources import Split, plan_splits
 from .stages import build_stages
+from .stages.decontaminate import Decontaminate, EvaluationIndex
 from .storage import Folder
 from .weighing.charters import resolve_charters
 
@@ -32,14 +36,22 @@ __all__ = ["SPLITS", "Run", "RunPlan", "describe_difference", "open_run", "plan_
 
 MANIFEST = "manifest.json"
 SPLITS = "splits.json"
-SCORE_PARTS = (
-    "schema",
-    "seed",
-    "extraction",
-    "boilerplate",
-    "stages",
-    "runs",
-)  # what decides a scored run besides its split
+
+# Phases whose tasks look at one split only: what decides their results besides the split and its input's fields. What
+# another run finished of them can be taken over.
+SPLIT_PHASES = {
+    "boilerplate": ("schema", "extraction"),
+    "score": ("schema", "seed", "extraction", "boilerplate", "decontamination", "stages", "runs"),
+}
+
+# Parts of an identity whose keys in the recipe have other names.
+RECIPE_KEYS = {
+    "splits": ("reading.split_bytes",),
+    "extraction": ("extraction", "reading.max_document_bytes"),
+    "fields": ("inputs",),
+    "runs": ("output.run_bytes",),
+    "policy": ("policy", "decontamination"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,8 @@ class RunPlan:
     identity: dict[str, Any]
     models: dict[str, str]
     scored_in: str | None = None  # the folder of another run whose scored documents are weighed anew
+    since: str | None = None  # the folder of another run whose finished splits are not scored again
+    evaluation: EvaluationIndex | None = None  # the passages that documents are compared with
 
     def manifest(self) -> Manifest:
         return Manifest(
@@ -72,25 +86,93 @@ class RunPlan:
         )
 
 
-def plan_run(recipe: Recipe) -> RunPlan:
-    """List the inputs, cut them into splits and take every digest. Raises RequestErrors, writes nothing."""
+def plan_run(recipe: Recipe, since: str | None = None) -> RunPlan:
+    """List the inputs, cut them into splits and take every digest. Raises RequestErrors, writes nothing.
+
+    `since` is the folder of another run: what it scored of the same files is not scored again. It is refused
+    when it was made with other settings, or shares no file.
+    """
     recipe, charters = _with_charters(recipe)
     splits = [split for item in recipe.inputs for split in plan_splits(item, recipe.reading)]
+    earlier = None if since is None else open_run(since)
+    if earlier is not None:
+        splits = _cut_alike(splits, [Split(**values) for values in earlier.folder.read_json(SPLITS)], earlier)
     stages = {stage.name: stage.identity() for stage in build_stages(recipe.stages)}
-    extraction = [recipe.extraction.model_dump(mode="json"), recipe.reading.max_document_bytes, _fields(recipe)]
+    evaluation, contamination = None, {}
+    if recipe.decontamination is not None:
+        evaluation = build_index(recipe.decontamination, recipe.extraction)
+        meaning = Decontaminate(recipe.decontamination, evaluation).identity()
+        contamination = {"decontamination": {**index_digest(evaluation), **meaning}}
+    extraction = [recipe.extraction.model_dump(mode="json"), recipe.reading.max_document_bytes]
     identity = {
         "schema": SCHEMA_VERSION,
         "seed": recipe.seed,
         "inputs": digest(sorted({(split.source, split.file, split.fingerprint) for split in splits})),
         "splits": digest([(split.source, split.file, split.start, split.stop) for split in splits]),
         "extraction": digest(extraction),
+        "fields": {item.name: digest(_fields(item)) for item in recipe.inputs},
         "boilerplate": digest(recipe.model_dump(mode="json")["boilerplate"]),
+        **contamination,
         "stages": {name: digest(values) for name, values in stages.items()},
         "runs": recipe.output.run_bytes,
         **_decision_identity(recipe, charters),
     }
     models = {name: values["model"] for name, values in stages.items() if "model" in values}
-    return RunPlan(recipe, splits, charters, identity, models)
+    plan = RunPlan(recipe, splits, charters, identity, models, evaluation=evaluation)
+    if earlier is None:
+        return plan
+    plan = replace(plan, since=earlier.folder.absolute_url())
+    found = _difference_in_scores(earlier.manifest, plan.manifest())
+    if found:
+        raise RequestError(
+            f"--since {since}: its documents were scored otherwise ({found}). Make the settings equal, or leave "
+            "--since out"
+        )
+    return plan
+
+
+def _cut_alike(splits: Sequence[Split], theirs: Sequence[Split], earlier: "Run") -> list[Split]:
+    """The splits, files that an earlier run has read cut as it did.
+
+    A file is the same by its input's name, its name below the input's folder, and its content. InputError where
+    there is none.
+    """
+    cuts: dict[tuple[str, ...], list[Split]] = defaultdict(list)
+    for split in theirs:
+        cuts[_file_identity(split)].append(split)
+    alike: dict[tuple[str, ...], list[Split]] = {}
+    for split in splits:
+        known = cuts.get(_file_identity(split))
+        if known is None:
+            alike.setdefault(_file_identity(split), []).append(split)
+        else:
+            alike[_file_identity(split)] = [replace(part, url=split.url) for part in known]
+    if not alike.keys() & cuts.keys():
+        raise InputError(
+            f"--since {earlier.folder.url}: no file of this recipe was read there; a file is the same by its input's "
+            "name, its name below the input's folder and its content. Check the inputs, or leave --since out"
+        )
+    return [split for parts in alike.values() for split in parts]
+
+
+def _file_identity(split: Split) -> tuple[str, ...]:
+    return split.source, split.format, split.file, split.fingerprint
+
+
+def _difference_in_scores(there: Manifest, here: Manifest) -> str | None:
+    """The first difference in what decides the scores of the inputs that two runs share."""
+    fields = [manifest.identity.get("fields", {}) for manifest in (there, here)]
+    shared = sorted(fields[0].keys() & fields[1].keys())
+    reduced = [
+        manifest.model_copy(
+            update={
+                "identity": {part: manifest.identity.get(part) for part in SPLIT_PHASES["score"]}
+                | {"fields": {name: own[name] for name in shared}}
+            }
+        )
+        for manifest, own in zip((there, here), fields, strict=True)
+    ]
+    return describe_difference(*reduced)
 
 
 def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) -> RunPlan:
@@ -100,6 +182,10 @@ def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) ->
         found = _first_difference(there[part], here[part], part)
         if found:
             raise RequestError(f"{found[0]} decides the scores; change it in the recipe and run it anew")
+    before, now = (each and each.scoring() for each in (run.recipe.decontamination, recipe.decontamination))
+    found = _first_difference(before, now, "decontamination")
+    if found:
+        raise RequestError(f"{found[0]} decides the scores; change it in the recipe and run it anew")
     splits = [Split(**values) for values in run.folder.read_json(SPLITS)]
     identity = {**run.manifest.identity, **_decision_identity(recipe, charters)}
     return RunPlan(recipe, splits, charters, identity, run.manifest.models, scored_in=run.scored_url)
@@ -107,8 +193,12 @@ def plan_reweighing(run: "Run", recipe: Recipe, charters: dict[str, Charter]) ->
 
 def _decision_identity(recipe: Recipe, charters: Mapping[str, Charter]) -> dict[str, Any]:
     """The parts of an identity that come after scoring."""
+    policy = [DECIDE_VERSION, recipe.policy.model_dump(mode="json")]
+    if recipe.decontamination is not None:
+        policy.append(recipe.decontamination.model_dump(mode="json", include={"action", "min_ngrams", "min_share"}))
     return {
-        "policy": digest([DECIDE_VERSION, DEDUP_VERSION, recipe.policy.model_dump(mode="json")]),
+        "dedup": digest([DEDUP_VERSION, NEAR_VERSION, recipe.dedup.model_dump(mode="json")]),
+        "policy": digest(policy),
         "weighing": digest(recipe.weighing.model_dump(mode="json")),
         "charters": {name: charter.digest() for name, charter in sorted(charters.items())},
         "output": digest(recipe.output.model_dump(mode="json", exclude={"path", "run_bytes"})),
@@ -127,6 +217,11 @@ def recipe_digest(recipe: Recipe, charters: Mapping[str, Charter]) -> str:
     for item in values["inputs"]:
         item.pop("paths")
     values.pop("reading")
+    if values["decontamination"] is None:  # a recipe without it means what it meant before there was one
+        values.pop("decontamination")
+    else:
+        for item in [*values["decontamination"]["sets"], *values["decontamination"]["ignore"]]:
+            item.pop("paths")
     values["stages"]["language"].pop("model")
     for item in values["stages"]["lexicon"]["lists"]:
         item.pop("path")
@@ -134,8 +229,9 @@ def recipe_digest(recipe: Recipe, charters: Mapping[str, Charter]) -> str:
     return digest(values)
 
 
-def _fields(recipe: Recipe) -> list[Any]:
-    return [[item.name, item.fields.model_dump(mode="json"), item.license, item.language] for item in recipe.inputs]
+def _fields(item: Input) -> list[Any]:
+    """How an input's records become documents."""
+    return [item.fields.model_dump(mode="json"), item.license, item.language]
 
 
 def _environment() -> dict[str, str]:
@@ -198,11 +294,12 @@ class Run:
     def task_key(self, phase: str, payload: dict[str, Any]) -> str:
         """Hash of all that decides a task's result."""
         identity = self.manifest.identity
-        parts = SCORE_PARTS if phase == "score" else tuple(identity)
+        parts = {part: identity[part] for part in SPLIT_PHASES.get(phase, tuple(identity)) if part in identity}
         task = dict(payload)
-        if "split" in task:  # the same file elsewhere is the same task
+        if "split" in task:  # the same file elsewhere, or beside other inputs, is the same task
             task["split"] = {name: value for name, value in task["split"].items() if name != "url"}
-        return digest([phase, {part: identity[part] for part in parts}, task])
+            task["fields"] = identity["fields"][task["split"]["source"]]
+        return digest([phase, parts, task])
 
     def marker_name(self, phase: str, index: int) -> str:
         return f"tasks/{phase}/{index:06d}.json"
@@ -222,6 +319,32 @@ class Run:
                 )
             markers[index] = marker
         return markers
+
+    def adopt(self, phase: str, url: str) -> int:
+        """Take over what another run finished of a phase's tasks, with its files where they lie; how many are new."""
+        other = Folder(url)
+        markers = [other.read_json(name) for name in other.names(f"tasks/{phase}/[0-9]*.json")]
+        finished = {marker["key"]: marker for marker in markers}
+        adopted = 0
+        for index, payload in enumerate(self.payloads(phase)):
+            marker = finished.get(self.task_key(phase, payload))
+            if marker is not None and not self.folder.exists(self.marker_name(phase, index)):
+                self.folder.write_json(self.marker_name(phase, index), _with_absolute_names(marker, other))
+                adopted += 1
+        return adopted
+
+
+def _with_absolute_names(value: Any, folder: Folder) -> Any:
+    """A marker in which the stored files that it tells of are named so that any run finds them."""
+    if isinstance(value, list):
+        return [_with_absolute_names(item, folder) for item in value]
+    if not isinstance(value, dict):
+        return value
+    stored = "name" in value and "sha256" in value
+    return {
+        key: folder.absolute(item) if stored and key == "name" else _with_absolute_names(item, folder)
+        for key, item in value.items()
+    }
 
 
 def open_run(url: str) -> Run:
@@ -265,13 +388,25 @@ def describe_difference(there: Manifest, here: Manifest) -> str | None:
     """The first part in which two runs' meanings differ, with both values where the recipe shows them."""
     if there.identity == here.identity:
         return None
-    part = next(name for name in here.identity if there.identity.get(name) != here.identity[name])
+    names = [*here.identity, *(name for name in there.identity if name not in here.identity)]
+    part = next(name for name in names if there.identity.get(name) != here.identity.get(name))
     theirs, ours = there.recipe.model_dump(mode="json"), here.recipe.model_dump(mode="json")
-    for name in ("seed", "stages", "policy", "weighing", "extraction", "boilerplate", "reading", "output"):
-        found = _first_difference(theirs[name], ours[name], name)
-        if found and not found[0].startswith("output.path"):
+    for key in RECIPE_KEYS.get(part, (part,)):
+        found = _first_difference(_value_at(theirs, key), _value_at(ours, key), key)
+        if found:
             return f"{found[0]} is {found[1]!r} there and {found[2]!r} here"
-    return f"its {part} differ"
+    place, *_ = _first_difference(there.identity.get(part), here.identity.get(part), part) or (part,)
+    return f"its {place} differ"
+
+
+def _value_at(recipe: dict[str, Any], key: str) -> Any:
+    """A recipe's value at a dotted key, None where there is none; of `inputs` their fields by name."""
+    if key == "inputs":
+        return {item["name"]: {name: item[name] for name in ("fields", "license", "language")} for item in recipe[key]}
+    value: Any = recipe
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _first_difference(there: Any, here: Any, place: str) -> tuple[str, Any, Any] | None:

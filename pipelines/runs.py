@@ -14,14 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..schemas.document import SCORED
+from ..schemas.document import SCORED, scored_schema
 from ..schemas.hashing import hash64, id_words
+from .stages.minhash import BUCKETS
 from .storage import Folder
 
-__all__ = ["KEY_SPACE", "KeyRange", "RunSet", "RunWriter", "sort_by_key", "write_parquet"]
+__all__ = ["BANDS", "KEY_SPACE", "KeyRange", "RunSet", "RunWriter", "read_range", "sort_by_key", "write_parquet"]
 
 KEY_SPACE = 1 << 64
 ROW_GROUPS_PER_RUN = 32
+BAND_ROW_GROUP_BYTES = 4 << 20  # 65,536 rows
+BANDS = pa.schema([pa.field("bucket", pa.uint64(), nullable=False), SCORED.field("key")])  # sorted by both
 LOCATOR = pa.schema([pa.field("run", pa.int32(), nullable=False), pa.field("row", pa.int64(), nullable=False)])
 
 
@@ -103,16 +106,20 @@ def _row_group_bounds(rows: int, sizes: np.ndarray[Any, Any] | None, row_group_b
 
 
 class RunWriter:
-    """Collects scored batches of one split and writes them as sorted runs of bounded size."""
+    """Collects scored batches of one split and writes them as sorted runs of bounded size.
+
+    Where batches have the column BUCKETS, each run has a side file of schema BANDS in the folder bands/.
+    """
 
     def __init__(self, folder: Folder, prefix: str, seed: int, run_bytes: int) -> None:
         self.outputs: list[dict[str, Any]] = []
+        self.bands: list[dict[str, Any]] = []
         self._folder, self._prefix, self._seed, self._run_bytes = folder, prefix, seed, run_bytes
         self._batches: list[pa.RecordBatch] = []
         self._bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add a batch that has every column of SCORED but `key`."""
+        """Add a batch that has every column of its `scored_schema` but `key`, and perhaps BUCKETS."""
         self._batches.append(batch)
         self._bytes += batch.nbytes
         if self._bytes >= self._run_bytes:
@@ -125,11 +132,13 @@ class RunWriter:
         table = pa.Table.from_batches(self._batches)
         self._batches, self._bytes = [], 0
         high, low = id_words(table["id"])
-        table = (
-            table.append_column("key", pa.array(hash64(self._seed, "key", high, low))).select(SCORED.names).cast(SCORED)
-        )
-        table = sort_by_key(table)
+        table = sort_by_key(table.append_column("key", pa.array(hash64(self._seed, "key", high, low))))
         name = f"{self._prefix}-{len(self.outputs):03d}.parquet"
+        if BUCKETS in table.column_names:
+            side = f"bands/{name.rsplit('/', 1)[-1]}"
+            self.bands.append(write_parquet(self._folder, side, _bands(table), BAND_ROW_GROUP_BYTES))
+        schema = scored_schema(table.column_names)
+        table = table.select(schema.names).cast(schema)
         self.outputs.append(
             write_parquet(
                 self._folder,
@@ -142,18 +151,33 @@ class RunWriter:
         )
 
 
-class RunSet:
-    """All sorted runs of a scored corpus, numbered in the order of their splits."""
+def _bands(table: pa.Table) -> pa.Table:
+    """BANDS of rows that carry BUCKETS and are sorted by key, without repeats."""
+    buckets = table[BUCKETS].combine_chunks()
+    bucket = buckets.flatten().to_numpy()
+    key = table["key"].to_numpy()[buckets.value_parent_indices().to_numpy()]
+    order = np.argsort(bucket, kind="stable")
+    bucket, key = bucket[order], key[order]
+    new = np.ones(len(bucket), bool)
+    new[1:] = (bucket[1:] != bucket[:-1]) | (key[1:] != key[:-1])
+    return pa.table([bucket[new], key[new]], schema=BANDS)
 
-    def __init__(self, folder: Folder, names: Sequence[str]) -> None:
-        self._folder, self.names = folder, list(names)
+
+class RunSet:
+    """All sorted runs of a corpus, numbered in the order of their splits; scored documents, or rows of `schema`."""
+
+    def __init__(self, folder: Folder, names: Sequence[str], schema: pa.Schema | None = None) -> None:
+        self._folder, self.names, self._schema = folder, list(names), schema
+
+    def _fields(self, columns: Sequence[str]) -> list[pa.Field]:
+        schema = self._schema or scored_schema(columns)
+        return [schema.field(name) for name in columns]
 
     def scan(self, keys: KeyRange, columns: Sequence[str]) -> pa.Table:
         """Columns of all rows in the range, with their locators `run` and `row`, run after run."""
         tables = [table for index in range(len(self.names)) for table in self._scan_run(index, keys, columns)]
         if not tables:
-            schema = pa.schema([*(SCORED.field(name) for name in columns), *LOCATOR])
-            return schema.empty_table()
+            return pa.schema([*self._fields(columns), *LOCATOR]).empty_table()
         return pa.concat_tables(tables)
 
     def _scan_run(self, index: int, keys: KeyRange, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -178,7 +202,7 @@ class RunSet:
             wanted = rows[order][runs[order] == index]
             tables.extend(self._gather_run(int(index), wanted, columns))
         if not tables:
-            return pa.schema([SCORED.field(name) for name in columns]).empty_table()
+            return pa.schema(self._fields(columns)).empty_table()
         inverse = np.empty(len(order), np.int64)
         inverse[order] = np.arange(len(order))
         return pa.concat_tables(tables).take(pa.array(inverse))
@@ -193,9 +217,21 @@ class RunSet:
                     yield table.take(pa.array(rows[start:stop] - bounds[group]))
 
 
-def _touched_groups(file: pq.ParquetFile, keys: KeyRange) -> Iterator[tuple[int, int]]:
+def read_range(folder: Folder, name: str, keys: KeyRange, by: str, columns: Sequence[str]) -> pa.Table:
+    """Columns of a file's rows in the range of `by`, a column of 64-bit keys that the file is sorted by."""
+    tables = []
+    with folder.open_parquet(name) as file:
+        for _, group in _touched_groups(file, keys, by):
+            table = file.read_row_group(group, columns=list({by, *columns}))
+            part = keys.slice(table[by].to_numpy())
+            tables.append(table.select(list(columns)).slice(part.start, part.stop - part.start))
+        schema = file.schema_arrow
+    return pa.concat_tables(tables) if tables else schema.empty_table().select(list(columns))
+
+
+def _touched_groups(file: pq.ParquetFile, keys: KeyRange, by: str = "key") -> Iterator[tuple[int, int]]:
     """(first row, row group) of every row group whose keys overlap the range, from Parquet's statistics."""
-    column = file.schema_arrow.get_field_index("key")
+    column = file.schema_arrow.get_field_index(by)
     first_row = 0
     for group in range(file.num_row_groups):
         metadata = file.metadata.row_group(group)

@@ -31,7 +31,7 @@ def score_files(
     """
     source = Input(name="input", paths=paths, fields=Fields(text=text_field, id=id_field), language=language)
     reading, extraction = Reading(), ExtractionOptions()
-    stages = ready_stages(Stages(classify=ClassifyOptions(model=model)).model_dump_json())
+    stages = ready_stages(Stages(classify=ClassifyOptions(model=model), minhash=None).model_dump_json())
     splits = plan_splits(source, reading)
     listener.phase("score", len(splits), 0)
 

@@ -13,8 +13,9 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 import orjson
@@ -38,7 +39,10 @@ class StoredFile:
 
 
 class Folder:
-    """Reads and writes the files of one folder by names relative to it."""
+    """Reads and writes the files of one folder by names relative to it.
+
+    What is read may also have a full address, as `absolute` makes it: a file of another run, left where it lies.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/") if url not in ("/", "memory://") else url
@@ -61,13 +65,25 @@ class Folder:
 
     def address(self, name: str) -> str:
         """The full address of a file, for people."""
-        return f"{self.url}/{name}"
+        return name if _is_absolute(name) else f"{self.url}/{name}"
+
+    def absolute(self, name: str) -> str:
+        """A name by which any folder finds the file."""
+        return name if _is_absolute(name) else f"{self.absolute_url()}/{name}"
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
 
+    def _holder(self, name: str) -> "tuple[Folder, str]":
+        """The folder that a file lies in, and its name there."""
+        if not _is_absolute(name):
+            return self, name
+        parent, _, leaf = name.rpartition("/")
+        return _folder(parent), leaf
+
     def exists(self, name: str) -> bool:
-        return self.filesystem.exists(self._path(name))
+        folder, name = self._holder(name)
+        return folder.filesystem.exists(folder._path(name))
 
     def is_empty(self) -> bool:
         """True when nothing but our own lock file lies here."""
@@ -84,6 +100,10 @@ class Folder:
 
     def read_bytes(self, name: str) -> bytes:
         return bytes(self.filesystem.cat_file(self._path(name)))  # type: ignore[arg-type]
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file opened for reading, at any position."""
+        return self.filesystem.open(self._path(name), "rb")  # type: ignore[return-value]
 
     def read_json(self, name: str) -> Any:
         try:
@@ -126,30 +146,34 @@ class Folder:
     @contextlib.contextmanager
     def open_parquet(self, name: str) -> Iterator[pq.ParquetFile]:
         """A Parquet file that reads only the ranges asked for."""
-        if self.is_local:
-            with pq.ParquetFile(self._path(name)) as file:
+        folder, name = self._holder(name)
+        if folder.is_local:
+            with pq.ParquetFile(folder._path(name)) as file:
                 yield file
         else:
-            with self.filesystem.open(self._path(name), "rb") as handle, pq.ParquetFile(handle) as file:
+            with folder.filesystem.open(folder._path(name), "rb") as handle, pq.ParquetFile(handle) as file:
                 yield file
 
     @contextlib.contextmanager
     def as_local(self, name: str) -> Iterator[str]:
         """A local path with a file's content, for libraries that open paths only."""
-        if self.is_local:
-            yield self._path(name)
+        folder, name = self._holder(name)
+        if folder.is_local:
+            yield folder._path(name)
             return
         with tempfile.TemporaryDirectory(prefix="florilegium-") as scratch:
             target = str(Path(scratch, "file"))
-            self.filesystem.get_file(self._path(name), target)
+            folder.filesystem.get_file(folder._path(name), target)
             yield target
 
     def sha256(self, name: str) -> str:
-        with self.filesystem.open(self._path(name), "rb") as handle:
+        folder, name = self._holder(name)
+        with folder.filesystem.open(folder._path(name), "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def size(self, name: str) -> int:
-        return int(self.filesystem.size(self._path(name)) or 0)
+        folder, name = self._holder(name)
+        return int(folder.filesystem.size(folder._path(name)) or 0)
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -169,6 +193,15 @@ class Folder:
         while not path.exists():
             path = path.parent
         return shutil.disk_usage(path).free
+
+
+def _is_absolute(name: str) -> bool:
+    return name.startswith("/") or "://" in name
+
+
+@cache
+def _folder(url: str) -> Folder:
+    return Folder(url)
 
 
 def _protocols(filesystem: fsspec.AbstractFileSystem) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """`florilegium validate`: is a run whole, and do its weights follow from its plan?
 
 Checks, in this order: status, every file's checksum and rows, schemas, global order and ranges of the
-shards, the ledger's balance, and every weight, repeat and contribution recomputed from the decisions
-and `weights/plan.json`.
+shards, the ledger's balance, that a document stands for every near-duplicate, and every weight, repeat and
+contribution recomputed from the decisions and `weights/plan.json`.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schemas.document import REJECT, SCORED, SHARD
+from ..schemas.document import CONTAMINATION, REJECT, SCORED, SHARD
 from ..schemas.errors import BalanceError, FlorilegiumError
 from ..schemas.hashing import id_words
 from ..schemas.run import Ledger, StoredTable
 from .ledger import check_balance
 from .phases import WEIGHT_PLAN
 from .plan import Run, open_run
+from .runs import BANDS
 from .shards import DECISION, WEIGHT, weigh_decisions
 from .weighing.plan import WeightPlan
 from .weighing.pool import repeats
@@ -44,6 +45,7 @@ def validate(url: str) -> list[Check]:
         ("schemas", _schemas),
         ("order", _order),
         ("ledger", _ledger),
+        ("duplicates", _duplicates),
         ("weights", _weights),
     ]
     results = []
@@ -61,11 +63,13 @@ def validate(url: str) -> list[Check]:
 
 def _tables(run: Run) -> Iterator[tuple[StoredTable, pa.Schema]]:
     manifest = run.manifest
+    more = [] if run.recipe.decontamination is None else [CONTAMINATION]
     for tables, schema in (
-        (manifest.scored, SCORED),
+        (manifest.scored, pa.schema([*SCORED, *more])),
+        (manifest.bands, BANDS),
         (manifest.weights, WEIGHT),
         (manifest.shards, SHARD),
-        (manifest.rejects, REJECT),
+        (manifest.rejects, pa.schema([*REJECT, *more])),
     ):
         for table in tables:
             yield table, schema
@@ -120,8 +124,32 @@ def _ledger(run: Run, check: Check) -> None:
     check.looked_at = ledger.total("read") + ledger.total("generated")
     shard_rows = sum(table.rows for table in run.manifest.shards)
     check_balance(ledger, shard_rows, sum(table.rows for table in run.manifest.rejects))
-    if not run.manifest.scored_in and ledger.total("read") != sum(table.rows for table in run.manifest.scored):
-        raise BalanceError("scored/ does not hold as many rows as the ledger counts as read")
+    if ledger.total("read") != sum(table.rows for table in run.manifest.scored):
+        raise BalanceError("the scored files do not hold as many rows as the ledger counts as read")
+
+
+def _duplicates(run: Run, check: Check) -> None:
+    """What the policy keeps stands for every near-duplicate; a cluster is as large as the duplicates that name it."""
+    columns = ["id", "action", "reasons", "duplicate_of", "cluster_size"]
+    parts = [pa.schema([DECISION.field(name) for name in columns]).empty_table()]
+    for index in range(len(run.manifest.weights)):
+        with run.folder.open_parquet(f"decisions/decisions-{index:05d}.parquet") as file:
+            parts.append(file.read(columns=columns))
+    decisions = pa.concat_tables(parts)
+    vetoed = np.zeros(decisions.num_rows, bool)  # by charters, which have no say in what stands for a cluster
+    reasons = decisions["reasons"].combine_chunks()
+    vetoed[pc.list_parent_indices(reasons).filter(pc.equal(pc.list_flatten(reasons), "charters.quorum"))] = True
+    survivors = decisions.filter(pc.or_(pc.equal(decisions["action"], "survivor"), pa.array(vetoed)))
+    copies = decisions.filter(pc.equal(decisions["action"], "duplicate"))
+    check.looked_at = copies.num_rows
+    place = pc.index_in(copies["duplicate_of"], value_set=survivors["id"])
+    lost = pc.and_(pc.is_null(place), pc.not_equal(copies["duplicate_of"], copies["id"]))
+    if pc.any(lost).as_py():
+        check.faults.append(f"{pc.sum(lost).as_py()} near-duplicates name a document that the policy does not keep")
+    named = np.bincount(place.drop_null().to_numpy(), minlength=survivors.num_rows)
+    small = survivors["cluster_size"].to_numpy() < 1 + named
+    if small.any():
+        check.faults.append(f"{small.sum()} documents stand for more duplicates than their cluster_size says")
 
 
 def _weights(run: Run, check: Check) -> None:

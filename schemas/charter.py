@@ -6,6 +6,7 @@ refused instead of rounded in silence. How a utility follows from these numbers 
 bit, in `pipelines.weighing.utility`.
 """
 
+import re
 from difflib import get_close_matches
 from math import gcd
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from .document import GRID
 from .hashing import digest
 from .taxonomy import HARMS, PROSOCIAL
 
-__all__ = ["Charter", "HarmTolerance", "Tolerance", "Value"]
+__all__ = ["Ballots", "Charter", "HarmTolerance", "Opinion", "Spread", "Tolerance", "Value"]
 
 DEFAULT_AT = 0.5  # where a careful reader more likely than not finds the quality clearly there
 
@@ -35,6 +36,15 @@ def _on_grid(value: float) -> float:
 
 Thousandths = Annotated[float, Field(ge=0, le=1), AfterValidator(_on_grid)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _language_code(text: str) -> str:
+    if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", text):
+        raise ValueError(f"{text!r} is no language code; write for example `en`, `de` or `sw`")
+    return text
+
+
+Language = Annotated[str, AfterValidator(_language_code)]
 
 
 class Model(BaseModel):
@@ -80,6 +90,34 @@ class HarmTolerance(Model):
 
     topical: Thousandths | None = None
     toxic: Thousandths | None = None
+
+
+class Spread(Model):
+    """How far the answers to one question of a ballot lie apart."""
+
+    answers: Annotated[int, Field(ge=1)]
+    low: float  # the lower quartile, one of the answers
+    median: float
+    high: float  # the upper quartile, one of the answers
+
+
+class Opinion(Model):
+    """A group of participants who answered alike: how many, and the medians of their answers."""
+
+    participants: Annotated[int, Field(ge=1)]
+    medians: dict[str, float]
+
+
+class Ballots(Model):
+    """Where a charter built from ballots comes from, with the disagreement that medians hide; decides nothing.
+
+    Questions are `domain.NAME` (points of 100), `dimension.NAME` and `harm.NAME.KIND` (0 to 10).
+    """
+
+    participants: Annotated[int, Field(ge=1)]
+    spread: dict[str, Spread] = Field(default_factory=dict)
+    opinions: list[Opinion] = Field(default_factory=list)  # the largest first; one where no groups stand out
+    remarks: list[str] = Field(default_factory=list)  # what was set aside or mended, and why
 
 
 def _harms(tolerances: dict[str, HarmTolerance]) -> dict[str, HarmTolerance]:
@@ -135,7 +173,7 @@ class Charter(Model):
     community: str = ""
     tradition: str = ""
     description: str = ""
-    languages: Annotated[list[str], Field(min_length=1)] | None = None
+    languages: Annotated[list[Language], Field(min_length=1)] | None = None
     values: Annotated[dict[str, Value], BeforeValidator(_long_form)] = Field(default_factory=dict)
     utility_floor: Thousandths = 0.0
     quality_floor: Thousandths = 0.0
@@ -147,6 +185,7 @@ class Charter(Model):
     ] = "natural"
     example: bool = False
     leaves_out: str = ""
+    ballots: Ballots | None = None
 
     def meaning(self) -> dict[str, Any]:
         """What decides weights, in one form: without name and prose, in thousandths, weights by their ratio."""

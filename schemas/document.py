@@ -3,7 +3,7 @@
     RECORD    what a reader yields: one row per input record, whatever its format
     SCORED    a row of a sorted run: everything measured, nothing dropped, nothing decided
     SHARD     a row of a training shard (architecture: "A shard's row")
-    REJECT    SHARD plus `action` and `reasons`
+    REJECT    SHARD plus `action`, `reasons` and `duplicate_of`
 
 A record that could not become a document keeps its row: `error` holds the reason, `text` is empty,
 and it is counted as failed. Scores are stored on a grid of 1/1000 (`to_grid`), so that decisions do
@@ -11,6 +11,7 @@ not depend on the last bits of a vector unit. In languages that a model does not
 `harm` and `prosocial` are null, never zero.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow as pa
 from .taxonomy import HARMS, PROSOCIAL
 
 __all__ = [
+    "CONTAMINATION",
     "GRID",
     "HARM",
     "LEXICON",
@@ -33,6 +35,8 @@ __all__ = [
     "SHARD",
     "STATISTICS",
     "STATISTIC_NAMES",
+    "TIMESTAMP",
+    "scored_schema",
     "to_grid",
     "to_thousandths",
 ]
@@ -111,6 +115,25 @@ STATISTICS = pa.struct(
     [pa.field(name, pa.int32() if name in _INTEGER_STATISTICS else pa.float32()) for name in STATISTIC_NAMES]
 )
 
+# Passages of evaluation sets that a document holds; a column of `scored/` and `rejects/` in runs that look for them.
+CONTAMINATION = pa.field(
+    "contamination",
+    pa.list_(
+        pa.struct(
+            [
+                pa.field("set", pa.string()),
+                pa.field("item", pa.string()),
+                pa.field("field", pa.string()),
+                pa.field("ngrams", pa.int32()),  # different n-grams of the passage that are found
+                pa.field("share", pa.float32()),  # of all that it has
+                pa.field(
+                    "spans", pa.list_(pa.struct([pa.field("start", pa.int32()), pa.field("stop", pa.int32())]))
+                ),  # bytes of the clean text
+            ]
+        )
+    ),
+)
+
 RECORD = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),  # the input's name in the recipe
@@ -154,6 +177,12 @@ SCORED = pa.schema(
     ]
 )
 
+
+def scored_schema(names: Iterable[str]) -> pa.Schema:
+    """SCORED, with CONTAMINATION where it is among the `names` of a table's columns."""
+    return SCORED.append(CONTAMINATION) if CONTAMINATION.name in names else SCORED
+
+
 CONTRIBUTIONS = pa.list_(pa.struct([pa.field("charter", pa.string()), pa.field("weight", pa.float64())]))
 
 SHARD = pa.schema(
@@ -187,6 +216,7 @@ REJECT = pa.schema(
         *SHARD,
         pa.field("action", pa.string(), nullable=False),  # rejected, duplicate or failed
         pa.field("reasons", pa.list_(pa.string()), nullable=False),
+        pa.field("duplicate_of", pa.string()),  # id of the document that stands for a duplicate
     ]
 )
 

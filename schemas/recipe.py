@@ -14,6 +14,8 @@ __all__ = [
     "C4",
     "BoilerplateOptions",
     "ClassifyOptions",
+    "Decontamination",
+    "Dedup",
     "Domain",
     "ExtractionOptions",
     "Fields",
@@ -23,12 +25,14 @@ __all__ = [
     "Input",
     "LanguageOptions",
     "LexiconOptions",
+    "MinhashOptions",
     "NormalizeOptions",
     "Output",
     "PersonalDataOptions",
     "Policy",
     "Reading",
     "Recipe",
+    "Rehydration",
     "Stages",
     "StatisticsOptions",
     "Takedown",
@@ -91,7 +95,7 @@ class Input(Model):
 class Reading(Model):
     """How inputs become splits and batches."""
 
-    split_bytes: Annotated[int, Field(ge=1 << 10)] = 64 << 20  # a split's size in its file, where the format allows
+    split_bytes: Annotated[int, Field(ge=1 << 10)] = 16 << 20  # a split's size in its file, where the format allows
     batch_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 28)] = 4 << 20
     batch_rows: Annotated[int, Field(ge=1)] = 4096
     max_document_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 28)] = 10 << 20
@@ -113,6 +117,36 @@ class BoilerplateOptions(Model):
     min_share: Share = 0.3  # of that host's pages
 
 
+class Decontamination(Model):
+    """Overlap with evaluation sets by n-grams of words (`pipelines/stages/decontaminate.py` says what a word is).
+
+    Each field of `fields.text` is a passage of its own. One of fewer than `ngram_words` words is found whole, from
+    `min_words` on. What is found counts from `min_ngrams` and `min_share` of a passage's n-grams, or all of it.
+    """
+
+    sets: Annotated[list[Input], Field(min_length=1)]
+    ignore: list[Input] = Field(default_factory=list)  # texts whose n-grams do not count: licences, verses, prompts
+    action: Literal["reject", "mask"] = "reject"
+    ngram_words: Annotated[int, Field(ge=2, le=64)] = 13
+    min_words: Annotated[int, Field(ge=2)] = 8
+    min_ngrams: Annotated[int, Field(ge=1)] = 1
+    min_share: Share = 0.0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Decontamination":
+        names = [item.name for item in self.sets]
+        if len(set(names)) < len(names):
+            raise ValueError("sets: two evaluation sets have one name; give each its own")
+        if self.min_words > self.ngram_words:
+            raise ValueError(f"min_words is {self.min_words}, but at most ngram_words, {self.ngram_words}")
+        return self
+
+    def scoring(self) -> dict[str, Any]:
+        """The keys that decide what is stored, as plain values; the thresholds of `reject` are applied later."""
+        later = {"min_ngrams", "min_share"} if self.action == "reject" else set()
+        return self.model_dump(mode="json", exclude=later)
+
+
 class NormalizeOptions(Model):
     """Unicode NFC, control characters and line ends; then the document's id."""
 
@@ -128,6 +162,7 @@ class LanguageOptions(Model):
     """Language identification by byte n-grams."""
 
     max_bytes: Annotated[int, Field(ge=64)] = 2048  # the first bytes of a document are enough
+    min_confidence: Share = 0.2  # below it what the page declares stands, or nothing
     model: str | None = None  # a fastText file, for example lid.176.ftz; default: py3langid's tables
 
 
@@ -170,6 +205,15 @@ class ClassifyOptions(Model):
     model: str = "prosocial"  # a shipped model's name or a local folder
 
 
+class MinhashOptions(Model):
+    """Signatures by which near-duplicates meet (stages/minhash.py says how likely)."""
+
+    shingle: Annotated[int, Field(ge=1, le=64)] = 5  # words
+    bands: Annotated[int, Field(ge=1, le=256)] = 14
+    rows: Annotated[int, Field(ge=1, le=64)] = 8  # minima that must agree in a band
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+
+
 class Stages(Model):
     """The score path in its fixed order; each stage has its options."""
 
@@ -179,7 +223,14 @@ class Stages(Model):
     statistics: StatisticsOptions = StatisticsOptions()
     lexicon: LexiconOptions = LexiconOptions()
     tokens: TokensOptions = TokensOptions()
+    minhash: MinhashOptions | None = MinhashOptions()  # null: no near-duplicates can be found
     classify: ClassifyOptions = ClassifyOptions()
+
+
+class Dedup(Model):
+    """Which copies leave the corpus. Exact ones always do."""
+
+    near: bool = True  # documents that meet in a bucket of `stages.minhash`, directly or through others
 
 
 class Takedown(Model):
@@ -290,8 +341,20 @@ class Domain(Model):
     url_pattern: str | None = None  # RE2 regular expression, searched
 
 
+class Rehydration(Model):
+    """Weight for documents that the pool held more than once: 1 + per_doubling · log2(copies), at most max_factor.
+
+    Copies are weak evidence that people passed a text on, and strong evidence of spam when there are
+    very many: clusters above `spam_size` are not lifted at all.
+    """
+
+    per_doubling: Annotated[float, Field(gt=0, le=1)] = 0.25
+    max_factor: Annotated[float, Field(gt=1, le=4)] = 2.0
+    spam_size: Annotated[int, Field(ge=2)] = 1000
+
+
 class Weighing(Model):
-    """Who decides, with how much of the budget (weighing.md)."""
+    """Who decides, with how much of the budget (pipelines/weighing/README.md)."""
 
     charters: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=lambda: {"uniform": 1.0})
     domains: list[Domain] = Field(default_factory=list)
@@ -301,8 +364,10 @@ class Weighing(Model):
     shares: Literal["markets", "mean", "ratio"] = "markets"
     quorum: Share = 0.5
     bridging: Share = 0.0
-    unspent: Literal["redistribute", "leave"] = "redistribute"
+    # What a charter cannot spend in a domain: to the others there; then, with `move`, to other domains; or to nobody.
+    unspent: Literal["redistribute", "move", "leave"] = "redistribute"
     unscored: Literal["exclude", "neutral"] = "exclude"
+    rehydration: Rehydration | None = None  # off unless given; {} takes the defaults
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "Weighing":
@@ -328,6 +393,7 @@ class Output(Model):
     run_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 29)] = 64 << 20  # of text in one sorted run
     compression_level: Annotated[int, Field(ge=1, le=19)] = 3
     keep_unweighted: bool = False
+    harm_tags: HarmThresholds = Field(default_factory=dict)  # toxic above this: the flag `harm.NAME` in the shards
 
 
 class Recipe(Model):
@@ -340,7 +406,9 @@ class Recipe(Model):
     reading: Reading = Reading()
     extraction: ExtractionOptions = ExtractionOptions()
     boilerplate: BoilerplateOptions | None = None  # off unless given; {} takes the defaults
+    decontamination: Decontamination | None = None
     stages: Stages = Stages()
+    dedup: Dedup = Dedup()
     policy: Policy = Policy()
     weighing: Weighing = Weighing()
     output: Output = Output()
@@ -350,6 +418,12 @@ class Recipe(Model):
         names = [item.name for item in self.inputs]
         if len(set(names)) < len(names):
             raise ValueError("inputs: two inputs have one name; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _near_duplicates_have_signatures(self) -> "Recipe":
+        if self.dedup.near and self.stages.minhash is None:
+            raise ValueError("dedup.near needs the signatures of stages.minhash; set `near: false` or leave them on")
         return self
 
     def meaning(self, *parts: str) -> dict[str, Any]:

@@ -90,7 +90,8 @@ class Manifest(BaseModel):
     environment: dict[str, str]
     inputs: list[dict[str, Any]]
     scored_in: str | None = None  # a re-weighed run reads the scored documents of this one
-    scored: list[StoredTable] = Field(default_factory=list)
+    scored: list[StoredTable] = Field(default_factory=list)  # those of other runs with their full address
+    bands: list[StoredTable] = Field(default_factory=list)  # side files of `scored`, for near-duplicates
     shards: list[StoredTable] = Field(default_factory=list)
     rejects: list[StoredTable] = Field(default_factory=list)
     weights: list[StoredTable] = Field(default_factory=list)

@@ -28,6 +28,7 @@ class Taxonomy:
     """Dimensions in their fixed order, with the meaning of each grade."""
 
     version: int
+    guidance: tuple[str, ...]  # what to keep in mind whatever is judged
     prosocial: tuple[Dimension, ...]
     prosocial_grades: dict[int, str]
     positive_grade: int
@@ -46,6 +47,7 @@ def load_taxonomy() -> Taxonomy:
     raw = yaml.safe_load(files("florilegium.schemas").joinpath("taxonomy.yaml").read_text("utf-8"))
     return Taxonomy(
         version=raw["version"],
+        guidance=tuple(raw["guidance"]),
         prosocial=_dimensions(raw["prosocial"]),
         prosocial_grades=raw["prosocial"]["grades"],
         positive_grade=raw["prosocial"]["positive_grade"],

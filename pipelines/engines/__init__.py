@@ -5,6 +5,7 @@ A task is (run folder, phase, index): everything else lies in the folder. An eng
 is decided by the markers in the folder, never by an engine's own bookkeeping.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from ..progress import Listener
 __all__ = ["ENGINES", "Engine", "load_engine"]
 
 ENGINES = {"local": "LocalEngine", "beam": "BeamEngine"}
+TAKE_OPTIONS = {"beam"}
 
 
 class Engine(Protocol):
@@ -26,8 +28,11 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(name: str, workers: int) -> Engine:
-    """An engine by name with a number of workers."""
+def load_engine(name: str, workers: int, options: Sequence[str] = ()) -> Engine:
+    """An engine by name with a number of workers, and with options of its own if it takes any."""
     if name not in ENGINES:
         raise RequestError(f"--engine {name}: no such engine; choose one of: {', '.join(ENGINES)}")
-    return getattr(import_module(f".{name}", __package__), ENGINES[name])(workers)
+    if options and name not in TAKE_OPTIONS:
+        raise RequestError(f"{options[0]}: unexpected; engine {name} takes no options of its own")
+    engine = getattr(import_module(f".{name}", __package__), ENGINES[name])
+    return engine(workers, options) if options else engine(workers)

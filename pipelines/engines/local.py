@@ -1,193 +1,213 @@
-"""Engine `local`: datatrove's LocalPipelineExecutor schedules the tasks on this machine's cores.
+"""Engine `local`: datatrove's LocalPipelineExecutor runs the tasks, on worker processes of our own.
 
-datatrove's own completion marks are not used: they are keyed by rank alone, so a rerun with other
-tasks or filters would be skipped in silence (traps.md 1). Each run of the executor gets the indices
-that are still to do and a scratch folder of its own.
+datatrove's completion marks are not used: they are keyed by rank alone, so a rerun with other tasks or
+filters would be skipped in silence (traps.md 1). Nor is its process pool: the workers of Python's pools
+share locks, and one that is killed while it waits holds them for ever. Here a worker shares nothing but
+a pipe with the driver: the pipe's end tells either side that the other has died, however it died.
+Workers serve every phase of a run, so kernels and models are loaded once.
 """
 
-import json
+import contextlib
 import os
+import queue
 import signal
 import tempfile
 import threading
 import time
-from pathlib import Path
-from types import FrameType
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import multiprocess
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from loguru import logger
+from multiprocess import connection, forkserver
 
 from ..progress import Listener
-from .lifeline import armed
 
 __all__ = ["LocalEngine"]
 
-POLL_SECONDS = 0.3
-IDLE_SECONDS = 5.0  # between two tasks a worker idles for milliseconds; all of them this long means a lost task
-# The fork server imports these once, so that every worker of every phase starts with them in place.
-PRELOADED = [
-    "florilegium.pipelines.engines.lifeline",
-    "florilegium.pipelines.engines.local",
-    "florilegium.pipelines.phases",
-]
-
-
-class _WorkerLost(Exception):
-    """A worker process died while it held a task."""
-
-
-class _Executor(LocalPipelineExecutor):
-    """The executor, quiet on standard error but for errors."""
-
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
-        return super()._run_for_rank(rank, local_rank + 1, node_rank)
-
-
-class _FileProgress:
-    """Totals of one worker process, written where the driver polls; at most every POLL_SECONDS."""
-
-    def __init__(self, scratch: str) -> None:
-        self.path = Path(scratch) / f"worker-{os.getpid()}.json"
-        self.totals = {"finished": 0, "documents": 0, "size": 0, "rejects": 0, "task": -1}
-        self.written = 0.0
-
-    def advance(self, documents: int = 0, size: int = 0, rejects: int = 0) -> None:
-        self.totals["documents"] += documents
-        self.totals["size"] += size
-        self.totals["rejects"] += rejects
-        if time.monotonic() - self.written > POLL_SECONDS:
-            self.write()
-
-    def begin(self, index: int) -> None:
-        self.totals["task"] = index
-        self.write()
-
-    def finish(self) -> None:
-        self.totals["task"] = -1
-        self.totals["finished"] += 1
-        self.write()
-
-    def write(self) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.totals))
-        temporary.replace(self.path)
-        self.written = time.monotonic()
-
-
-_progress: dict[str, _FileProgress] = {}
-
-
-class TaskStep(PipelineStep):
-    """One task of ours inside a datatrove pipeline; rank → index."""
-
-    name = "task"
-    type = "florilegium"
-
-    def __init__(self, url: str, phase: str, indices: list[int], scratch: str) -> None:
-        super().__init__()
-        self.url, self.phase, self.indices, self.scratch = url, phase, indices, scratch
-
-    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Any:
-        from ..phases import run_task
-
-        logger.disable("datatrove")
-        if self.scratch not in _progress:
-            _progress[self.scratch] = _FileProgress(self.scratch)
-        progress = _progress[self.scratch]
-        progress.begin(self.indices[rank])
-        run_task(self.url, self.phase, self.indices[rank], progress)
-        progress.finish()
-        return data
+REPORT_SECONDS = 0.3
+PRELOADED = ["florilegium.pipelines.engines.local", "florilegium.pipelines.phases"]
 
 
 class LocalEngine:
     """Runs tasks in `workers` processes, or in this one when a single worker suffices."""
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
         self.shares_memory = workers == 1
+        self._team = _Team(workers)
+        weakref.finalize(self, self._team.dismiss)
 
     def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
         logger.disable("datatrove")
-        multiprocess.set_forkserver_preload(PRELOADED)
-        with tempfile.TemporaryDirectory(prefix="florilegium-", ignore_cleanup_errors=True) as scratch, armed():
+        totals = _Totals(listener)
+        with tempfile.TemporaryDirectory(prefix="florilegium-", ignore_cleanup_errors=True) as scratch:
             executor = _Executor(
-                pipeline=[TaskStep(url, phase, indices, scratch)],
+                [_TaskStep(url, phase, indices)],
                 tasks=len(indices),
-                workers=min(self.workers, len(indices)),
+                workers=1,
                 logging_dir=scratch,
                 skip_completed=False,
             )
-            with _Watch(scratch, listener, watches_workers=executor.workers > 1):
+            if self.shares_memory:
+                _progress.set(_Throttled(totals.add))
+                executor.run()
+            else:
+                lost = self._team.run(executor, totals)
+                if lost:
+                    listener.say(f"{phase}: {lost} worker processes were killed; their tasks will be tried again")
+
+
+class _Executor(LocalPipelineExecutor):
+    """The executor, quiet on standard error but for errors."""
+
+    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
+        result = super()._run_for_rank(rank, local_rank + 1, node_rank)
+        _progress.get().flush(finished=1)
+        return result
+
+
+class _TaskStep(PipelineStep):
+    """One task of ours inside a datatrove pipeline; rank → index."""
+
+    name = "task"
+    type = "florilegium"
+
+    def __init__(self, url: str, phase: str, indices: list[int]) -> None:
+        super().__init__()
+        self.url, self.phase, self.indices = url, phase, indices
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Any:
+        from ..phases import run_task
+
+        run_task(self.url, self.phase, self.indices[rank], _progress.get())
+        return data
+
+
+class _Totals:
+    """What all tasks of a phase have done so far, told to a listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener, self.values = listener, [0, 0, 0, 0]
+
+    def add(self, *more: int) -> None:
+        """Tasks finished, documents, bytes and rejects."""
+        self.values = [total + number for total, number in zip(self.values, more, strict=True)]
+        self.listener.update(*self.values)
+
+
+class _Throttled:
+    """A Progress that passes on what came together: each REPORT_SECONDS, and when a task is finished."""
+
+    def __init__(self, send: Callable[[int, int, int, int], object]) -> None:
+        self.send, self.pending, self.sent = send, [0, 0, 0], time.monotonic()
+
+    def advance(self, documents: int = 0, size: int = 0, rejects: int = 0) -> None:
+        more = (documents, size, rejects)
+        self.pending = [total + number for total, number in zip(self.pending, more, strict=True)]
+        if time.monotonic() - self.sent > REPORT_SECONDS:
+            self.flush(0)
+
+    def flush(self, finished: int) -> None:
+        """Pass on what is pending, and how many tasks were finished since the last time."""
+        self.send(finished, *self.pending)
+        self.pending, self.sent = [0, 0, 0], time.monotonic()
+
+
+_progress: ContextVar[_Throttled] = ContextVar("progress")  # of the tasks that this process runs
+
+
+def _work(pipe: connection.Connection) -> None:
+    """A worker's life: an executor for each phase and ranks for it, until the driver is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
+    logger.disable("datatrove")
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, inbox.put), daemon=True).start()
+    _progress.set(_Throttled(lambda *done: pipe.send(done)))
+    executor: Any = None
+    while True:
+        message = inbox.get()
+        if isinstance(message, int):
+            executor._run_for_rank(message)
+        else:
+            executor = message
+
+
+def _receive(pipe: connection.Connection, put: Callable[[Any], None]) -> None:
+    """Pass on what the driver says; end the process, whatever it is at, when the driver is gone."""
+    try:
+        while True:
+            put(pipe.recv())
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+class _Worker:
+    """A worker process as the driver sees it."""
+
+    def __init__(self) -> None:
+        context = multiprocess.get_context("forkserver")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.executor: _Executor | None = None
+
+    def give(self, executor: _Executor, rank: int) -> None:
+        """Send a task; a worker that is no longer there is noticed at the other end of `connection.wait`."""
+        with contextlib.suppress(OSError):
+            if self.executor is not executor:
+                self.pipe.send(executor)
+                self.executor = executor
+            self.pipe.send(rank)
+
+
+class _Team:
+    """Worker processes that outlive a phase."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.workers = size, list[_Worker]()
+        if size > 1:  # the fork server imports what every worker needs while the driver still plans
+            multiprocess.set_forkserver_preload(PRELOADED)
+            forkserver.ensure_running()
+
+    def run(self, executor: _Executor, totals: _Totals) -> int:
+        """Try each task once on whichever worker is free; returns how many workers died at one."""
+        waiting = deque(range(executor.tasks))
+        busy: dict[Any, _Worker] = {}  # by pipe
+        lost = 0
+        while waiting or busy:
+            while waiting and len(busy) < self.size:
+                worker = self._free_worker(busy)
+                worker.give(executor, waiting.popleft())
+                busy[worker.pipe] = worker
+            for pipe in connection.wait(list(busy)):
                 try:
-                    executor.run()
-                except _WorkerLost:
-                    listener.say(f"{phase}: a worker process was killed; its task will be tried again")
-            _progress.pop(scratch, None)
+                    finished, *done = pipe.recv()
+                except (EOFError, OSError):
+                    self.workers.remove(busy.pop(pipe))
+                    lost += 1
+                    continue
+                totals.add(finished, *done)
+                if finished:
+                    del busy[pipe]
+        return lost
 
+    def _free_worker(self, busy: dict[Any, _Worker]) -> _Worker:
+        """One that waits for work; those that died while they waited are replaced."""
+        self.workers = [worker for worker in self.workers if worker.pipe in busy or worker.process.is_alive()]
+        for worker in self.workers:
+            if worker.pipe not in busy:
+                return worker
+        self.workers.append(_Worker())
+        return self.workers[-1]
 
-class _Watch:
-    """Polls the workers' totals for the listener, and interrupts the executor when a worker has died.
-
-    Python's process pool waits for ever for the result of a killed worker, so the driver must look.
-    """
-
-    def __init__(self, scratch: str, listener: Listener, watches_workers: bool) -> None:
-        self.scratch, self.listener, self.watches_workers = Path(scratch), listener, watches_workers
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._poll, daemon=True)
-
-    def __enter__(self) -> None:
-        self.interruptible = self.watches_workers and threading.current_thread() is threading.main_thread()
-        if self.interruptible:
-            self.previous = signal.signal(signal.SIGUSR1, self._interrupt)
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.thread.join()
-        if self.interruptible:
-            signal.signal(signal.SIGUSR1, self.previous)
-        self._report(self._totals())
-
-    @staticmethod
-    def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise _WorkerLost
-
-    def _poll(self) -> None:
-        busy = time.monotonic()
-        while not self.done.wait(POLL_SECONDS):
-            totals = self._totals()
-            self._report(totals)
-            if not totals or any(values["task"] >= 0 for values in totals.values()):
-                busy = time.monotonic()
-            died = any(values["task"] >= 0 and not _alive(pid) for pid, values in totals.items())
-            idle = time.monotonic() - busy > IDLE_SECONDS
-            if self.interruptible and (died or idle) and not self.done.is_set():
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-                return
-
-    def _totals(self) -> dict[int, dict[str, int]]:
-        totals = {}
-        for path in self.scratch.glob("worker-*.json"):
-            totals[int(path.stem.removeprefix("worker-"))] = json.loads(path.read_text())
-        return totals
-
-    def _report(self, totals: dict[int, dict[str, int]]) -> None:
-        names = ("finished", "documents", "size", "rejects")
-        self.listener.update(*(sum(values[name] for values in totals.values()) for name in names))
-
-
-def _alive(pid: int) -> bool:
-    """True while a process runs; a zombie does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True
+    def dismiss(self) -> None:
+        """Close the pipes; the workers end at that."""
+        for worker in self.workers:
+            worker.pipe.close()
+        self.workers = []

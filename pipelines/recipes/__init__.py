@@ -7,7 +7,7 @@ own keys over it; lists are replaced, mappings are merged. `--set a.b=c` lays si
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -116,10 +116,10 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
         return expanded if Path(expanded).is_absolute() else os.path.normpath(folder / expanded)
 
     for item in _mappings(values.get("inputs")):
-        if isinstance(item.get("paths"), str):
-            item["paths"] = [item["paths"]]
-        if isinstance(item.get("paths"), list):
-            item["paths"] = [anchor(path) for path in item["paths"]]
+        _anchor_input(item, anchor)
+    for decontamination in _mappings([values.get("decontamination")]):
+        for item in [*_mappings(decontamination.get("sets")), *_mappings(decontamination.get("ignore"))]:
+            _anchor_input(item, anchor)
     for policy in _mappings([values.get("policy")]):
         for takedown in _mappings([policy.get("takedown")]):
             takedown.update({key: anchor(entry) for key, entry in takedown.items() if isinstance(entry, str)})
@@ -138,6 +138,13 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
     for output in _mappings([values.get("output")]):
         if "path" in output:
             output["path"] = anchor(output["path"])
+
+
+def _anchor_input(item: dict[str, Any], anchor: Callable[[Any], Any]) -> None:
+    if isinstance(item.get("paths"), str):
+        item["paths"] = [item["paths"]]
+    if isinstance(item.get("paths"), list):
+        item["paths"] = [anchor(path) for path in item["paths"]]
 
 
 def _mappings(values: Any) -> list[dict[str, Any]]:

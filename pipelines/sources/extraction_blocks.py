@@ -17,10 +17,12 @@ __all__ = ["Block", "document_blocks", "parse_blocks", "render"]
 TAG = re.compile(r'<(/?)(h[1-6]|p|ul|ol|li|pre|br|a)(?: href="[^"]*")?>')
 SENTENCE_END = re.compile(r"[.!?…。！？؟।։።།။។][\"'”’»›」』)\]]*\s*$")
 WORD = re.compile(r"\w")
+GLUED = re.compile(r"[^\s/\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\uffff\U00020000-\U0003ffff]+")
 
 LINK_SHARE = 0.5  # of a block's characters: above it the block is a link, not text with a link
 LINK_CHARS = 200  # up to which a block of links is navigation; longer ones are texts that are linked whole
 TAIL_CHARS = 60  # up to which a block without a sentence's end, after the last sentence, is the site's
+GLUED_CHARS = 50  # from which what has no blank in it is no word
 SENTENCE_CHARS = 80  # from which a block that ends like a sentence is a paragraph of the document
 PHRASE_CHARS = 120  # up to which a block may be one of the phrases,
 PHRASE_SENTENCE_CHARS = 60  # and if it is a sentence: longer ones are somebody's words
@@ -39,6 +41,8 @@ PHRASES = r"""
     (filed under|posted (in|by|on)|tagged( with)?|tags?|labels?|categor(y|ies)|permalink|trackback)\b\W*(:|$)
     (photo|image|picture|credit|foto|bild|bilder|fotocredit|crédit photo|imagen|quelle|source|fuente)s?( credit)?\s*[:©]
     ©|copyright|all rights reserved|loading\W*$|cookies?\W*$|accept( all)?( cookies)?$|privacy policy$
+    (\d+|one) min(ute)?s? read\W*$|be sociable|quick navigation$|join the conversation$|published by\W*$|breaking news$
+    trackback ur[il]|follow (me|us) on
     terms of (use|service)$|likes?( this)?:|liken? (wird )?(lade|geladen)|loading|gefällt mir
     teilen\b|(artikel|beitrag) teilen|kommentar (schreiben|verfassen|hinterlassen|abgeben)|kommentieren\W*$
     (schreib(e|en sie)?|hinterlass(e|en sie)?) (einen|uns|ihren|deinen) kommentar|kommentare?\W*$|noch keine kommentare
@@ -48,13 +52,15 @@ PHRASES = r"""
     (nächster|vorheriger) beitrag
     lesen sie (auch|mehr)|auch interessant|weiterlesen|zum newsletter|newsletter (abonnieren|bestellen)|nach oben$
     (schlagwörter|stichwörter|kategorien?|eingestellt von|veröffentlicht in|themen im artikel)\b\W*(:|$)
+    du musst (eingeloggt|angemeldet|registriert) sein|sie müssen (eingeloggt|angemeldet|registriert) sein
+    folge[nt]?( uns)?:|folgt uns|kommentar-feed|(feed\. )?kommentare und pings|hinzufügen zu:|werbepause$
     drucken$|zurück$|weiterführende (links|informationen)\W*$|(artikel|seite) (drucken|empfehlen|versenden)
     jetzt (abonnieren|anmelden|aktivieren)
     partager\b|à lire aussi|lire (aussi|la suite|plus)|laisser un commentaire|commentaires?\W*$|publicité\W*$|voir aussi
     articles? (similaires|liés|récents|les plus lus)|sur le même (sujet|thème)|s['’](abonner|inscrire)\b|votre adresse
     compart(ir|e|ilhe)\b|(artículos|noticias|notas|entradas) (relacionad|recientes)|lea también|leer (más|también)
     te puede interesar|deja (un|tu) comentario|dejar un comentario|comentarios?\W*$|publicidad\W*$|mirá también
-    síguenos|suscríbete|iniciar sesión
+    escucha esta nota|síguenos|suscríbete|iniciar sesión
     leia (mais|também)|veja também|deixe (um|seu) comentário|publicidade\W*$|siga-nos|notícias relacionadas|nos siga
     condividi\b|leggi anche|lascia un commento|commenti?\W*$|pubblicità\W*$|articoli correlati|potrebbe interessarti
     lees (ook|meer|verder)|deel dit|reageer|reacties?\W*$|advertentie\W*$|gerelateerde
@@ -199,13 +205,24 @@ def _without_empty_sections(blocks: list[Block]) -> list[Block]:
 
 
 def _without_tail(blocks: list[Block]) -> list[Block]:
-    """Without short lines and headings at the end; a text may end with a short paragraph or list (a name, a verse)."""
+    """Without short lines and headings at the end; a text may end with a short paragraph or list (a name, a verse).
+
+    What is glued to one long word (tags, class names) is as good as short.
+    """
     end = len(blocks)
-    while end and (blocks[end - 1].kind == "line" or _is_heading(blocks[end - 1])):
-        if len(blocks[end - 1].text) >= TAIL_CHARS or _is_sentence(blocks[end - 1]):
+    while end and (_is_glued(blocks[end - 1]) or blocks[end - 1].kind == "line" or _is_heading(blocks[end - 1])):
+        if not _is_glued(blocks[end - 1]) and (
+            len(blocks[end - 1].text) >= TAIL_CHARS or _is_sentence(blocks[end - 1])
+        ):
             break
         end -= 1
     return blocks[:end]
+
+
+def _is_glued(block: Block) -> bool:
+    """One word longer than any, in a script that puts blanks between words; addresses are none."""
+    text = block.text
+    return len(text) >= GLUED_CHARS and block.kind != "pre" and bool(GLUED.fullmatch(text) and WORD.search(text))
 
 
 def _without_head(blocks: list[Block]) -> list[Block]:

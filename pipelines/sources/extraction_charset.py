@@ -21,7 +21,7 @@ MAX_CUT = 4  # a page cut inside a character ends with up to three stray bytes
 MAX_ODD = 0.05  # implausible per character outside ASCII
 SURE_BYTES = 12  # bytes outside ASCII from which uchardet knows better than a declaration of Latin-1
 
-META = re.compile(rb"<meta\s[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+META = re.compile(rb"<meta\s[^>]{0,200}?charset\s*=\s*+[\"']?\s*+([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 XML = re.compile(rb"^\s*<\?xml\s[^>]{0,100}?encoding\s*=\s*[\"']([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 FOREIGN = re.compile(rb"(?:^|>)([^<>]*[\x80-\xff][^<>]*)")  # text with bytes outside ASCII, without markup
 ESCAPES = re.compile(rb"\x1b(?:\$[@B]|\([BJI])")

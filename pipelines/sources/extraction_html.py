@@ -24,7 +24,7 @@ MAX_TAG_CHARS = 1 << 16
 FEW_CHARS = 500  # of a document; with less, the whole page is looked at,
 MUCH_MORE = 4  # and taken where it holds this many times as much
 
-LONG_TAG = re.compile(rf"<([A-Za-z][A-Za-z0-9]*)[^<>]{{{MAX_TAG_CHARS},}}")
+LONG_TAG = re.compile(rf"<([A-Za-z][A-Za-z0-9]*+)[^<>]{{{MAX_TAG_CHARS},}}")
 TAG = re.compile(r"<(?:!--|(/?)([A-Za-z][A-Za-z0-9]*))")
 RAW = frozenset(("script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"))
 # Elements that hold nothing, or that the next of their kind closes: they cannot nest without others.
@@ -94,7 +94,7 @@ def flatten(page: str) -> str:
 
 # resiliparse drops a character of three bytes in UTF-8 (一, —, ’) that stands alone between two tags, taking it
 # for an icon. With a second character, of private use, it does not; that one is taken out again.
-LONE = re.compile(r">(\s*[\u0800-\ud7ff\uf900-\uffff]\s*)<")
+LONE = re.compile(r">(\s*+[\u0800-\ud7ff\uf900-\uffff]\s*)<")
 GUARD = "\uf8f0"
 RAW_END = {name: re.compile(f"</{name}", re.IGNORECASE) for name in RAW}
 

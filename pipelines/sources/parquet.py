@@ -1,6 +1,7 @@
 """Parquet: splits are ranges of row groups, only the recipe's columns are read, mapping is by Arrow kernels."""
 
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,14 +39,16 @@ def row_group_ranges(url: str, size: int, split_bytes: int) -> Iterator[tuple[in
             _check_transport(error)
             yield 0, -1, size
             return
-    start = held = 0
-    for group in range(metadata.num_row_groups):
-        length = sum(metadata.row_group(group).column(at).total_compressed_size for at in range(metadata.num_columns))
-        if held and held + length > split_bytes:
-            yield start, group, held
-            start, held = group, 0
-        held += length
-    yield start, metadata.num_row_groups if start else -1, held
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    sizes = [sum(group.column(at).total_compressed_size for at in range(metadata.num_columns)) for group in groups]
+    ends = list(accumulate(sizes))
+    total = ends[-1] if ends else 0
+    parts = max(1, -(-total // split_bytes))
+    # Parts of about equal size: a row group belongs to the part that its middle falls into.
+    part = [(2 * end - length) * parts // (2 * total) if total else 0 for end, length in zip(ends, sizes, strict=True)]
+    starts = [group for group in range(len(sizes)) if group == 0 or part[group] != part[group - 1]] or [0]
+    for start, stop in pairwise([*starts, len(sizes)]):
+        yield start, -1 if len(starts) == 1 else stop, sum(sizes[start:stop])
 
 
 class ParquetReader:

@@ -23,6 +23,7 @@ ORDER = {
     "statistics": "Statistics",
     "lexicon": "Lexicon",
     "tokens": "Tokens",
+    "minhash": "Minhash",
     "classify": "Classify",
 }
 
@@ -47,8 +48,9 @@ class Stage(Protocol):
 
 
 def build_stages(options: Stages) -> Sequence[Stage]:
-    """The stages of a recipe in their order, not yet set up."""
+    """The stages of a recipe in their order, without those that are null, not yet set up."""
     return [
         getattr(import_module(f".{name}", __package__), class_name)(getattr(options, name))
         for name, class_name in ORDER.items()
+        if getattr(options, name) is not None
     ]

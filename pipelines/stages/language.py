@@ -297,6 +297,9 @@ class Language:
 
     Only the first `max_bytes` bytes, cut at a character's border, are read, without INVISIBLE characters; the
     text is taken to be NFC, as `normalize.v1` leaves it. A text without letters has no language: both are null.
+    Below `min_confidence` the text is too little to tell (a line of a robots.txt is Kabyle with .104): what
+    the page declares stands, with the confidence measured, else both are null. At 0.2 that concerns no text
+    of 200 characters that was labelled rightly, and of 25 characters 61 % of the wrong labels and 8 % of the right.
     py3langid's labels are ISO 639 codes (`zxx` for what is no language), and its confidence is a softmax at
     temperature √bytes, which it chose to be calibrated across lengths. With the option `model` (a fastText
     file) labels are the file's, without `__label__`. A language that is there already (the recipe's input
@@ -304,7 +307,7 @@ class Language:
     """
 
     name = "language"
-    version = "language.v2"
+    version = "language.v3"
 
     def __init__(self, options: LanguageOptions) -> None:
         self.options = options
@@ -326,12 +329,16 @@ class Language:
         return {
             "version": self.version,
             "max_bytes": str(self.options.max_bytes),
+            "min_confidence": str(self.options.min_confidence),
             "model": hashlib.blake2b(content, digest_size=16).hexdigest(),
         }
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         self.setup()
         language, measured = self._classify(batch["text"])
+        unsure = pc.less(measured, pa.scalar(self.options.min_confidence, pa.float32()))
+        language = pc.if_else(unsure, batch["language_hint"], language)
+        measured = pc.if_else(pc.is_valid(language), measured, pa.scalar(None, pa.float32()))
         if batch.schema.get_field_index("language") >= 0:
             given = batch["language"]
             measured = pc.if_else(pc.is_valid(given), pa.scalar(1.0, pa.float32()), measured)

@@ -146,7 +146,7 @@ def word_classes() -> np.ndarray[Any, np.dtype[np.uint32]]:
     lower = np.array([kind[point] != "Lu" and kind[point] != "Lt" for point in cased])
     icons = [point for point, category in kind.items() if category == "So"]
     characters = {
-        COMPLEX: np.setdiff1d(np.arange(CODE_POINTS), code_points("30-39 41-5a 61-7a")),
+        COMPLEX: np.delete(np.arange(CODE_POINTS), code_points("30-39 41-5a 61-7a")),
         DIGIT: code_points("30-39"),
         ALPHA: np.concatenate([cased, uncased]),
         LOWER: np.concatenate([cased[lower], uncased]),

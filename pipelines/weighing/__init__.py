@@ -7,6 +7,9 @@
     curve.py       weight by utility, for one charter in one domain
     plan.py        all of it as one plan, readable and sufficient
     pool.py        pass two: weight, repeats and contributions of documents
+    rehydration.py weight for documents that the pool held more than once
+    ballots.py     a charter out of people's ballots
+    words.py       plans and charters in plain words
 
-EXAMPLE.md weighs twelve documents by hand.
+README.md says what was decided and measured; EXAMPLE.md weighs twelve documents by hand.
 """

@@ -14,7 +14,7 @@ from ...schemas.errors import RecipeError
 from ...schemas.recipe import Weighing
 from .. import charters as shipped
 
-__all__ = ["load_charter", "resolve_charters", "shipped_charters"]
+__all__ = ["load_charter", "resolve_charters", "sentences", "shipped_charters"]
 
 _SHIPPED = files(shipped)
 
@@ -84,10 +84,10 @@ def _parse(text: str, where: str) -> Charter:
     try:
         return Charter.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_sentences(error)}") from error
+        raise RecipeError(f"{where}: {sentences(error)}") from error
 
 
-def _sentences(error: ValidationError) -> str:
+def sentences(error: ValidationError) -> str:
     """Every mistake as `place: sentence`, without the branches of a union that were not meant."""
     mistakes = [item for item in error.errors() if item["type"] != "literal_error"] or error.errors()
     sentences = []

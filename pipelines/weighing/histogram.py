@@ -86,6 +86,17 @@ class Histogram:
                 counts = np.bincount(cells, weights, minlength=groups * (BINS + 1)).astype(np.int64)
                 self.accepted[kind, charter] += counts.reshape(groups, BINS + 1)[:, 1:]
 
+    def include(self, part: "Histogram") -> None:
+        """Add what another histogram of the same charters and domains counted."""
+        self.accepted[:] += part.accepted
+        self.pool[:] += part.pool
+        self.unscored[:] += part.unscored
+
+    def only(self, domains: np.ndarray[Any, np.dtype[np.bool_]]) -> "Histogram":
+        """The histogram without the domains outside a mask of shape (domains,), which must be empty ones."""
+        names = tuple(name for name, stays in zip(self.domains, domains, strict=True) if stays)
+        return Histogram(self.charters, names, self.accepted[:, :, domains], self.pool[:, domains], self.unscored)
+
     @classmethod
     def merged(cls, parts: Sequence["Histogram"]) -> "Histogram":
         """The histogram of all documents that went into `parts`; its domains are the sorted union."""

@@ -7,7 +7,7 @@ nothing is claimed for final weights. `mean` can be manipulated: a charter that 
 
 from collections.abc import Mapping
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import numpy as np
@@ -56,10 +56,7 @@ def independent_markets(votes: Votes, shares: Shares) -> dict[str, Fraction]:
     """
     counts = voters(shares)
     domains = next(iter(votes.values()))
-    ladders: dict[str, list[tuple[Fraction, int]]] = {}
-    for g in domains:
-        levels = sorted({vote[g] for vote in votes.values()} - {Fraction(0)}, reverse=True)
-        ladders[g] = [(v, sum(n for c, n in counts.items() if votes[c][g] >= v)) for v in levels]
+    ladders = {g: _ladder({c: vote[g] for c, vote in votes.items()}, counts) for g in domains}
 
     def at(t: Fraction) -> dict[str, Fraction]:
         return {g: max((min(v, t * n) for v, n in ladder), default=Fraction(0)) for g, ladder in ladders.items()}
@@ -76,6 +73,15 @@ def independent_markets(votes: Votes, shares: Shares) -> dict[str, Fraction]:
     rise = sum(after.values()) - sum(before.values())
     step = (Fraction(1) - sum(before.values())) / rise if rise else Fraction(0)
     return {g: before[g] + step * (after[g] - before[g]) for g in domains}
+
+
+def _ladder(votes: Mapping[str, Fraction], counts: Mapping[str, int]) -> list[tuple[Fraction, int]]:
+    """The positive votes on one domain, downwards, each with the number of voters who want at least that."""
+    wanting: dict[Fraction, int] = {}
+    for c, vote in votes.items():
+        wanting[vote] = wanting.get(vote, 0) + counts[c]
+    levels = sorted(wanting.keys() - {Fraction(0)}, reverse=True)
+    return list(zip(levels, accumulate(wanting[v] for v in levels), strict=True))
 
 
 def ratio_rule(votes: Votes, shares: Shares) -> dict[str, Fraction]:
@@ -126,7 +132,10 @@ def fill(amount: Fraction, parts: Mapping[str, Fraction], limits: Mapping[str, F
 
 
 def feasible(
-    targets: Mapping[str, Fraction], budget: int, tokens: Mapping[str, int], caps: Mapping[str, Fraction]
+    targets: Mapping[str, Fraction], budget: int, tokens: Mapping[str, int | Fraction], caps: Mapping[str, Fraction]
 ) -> dict[str, Fraction]:
-    """Budgets z_g = min(x_g Z, cap_g X_g), the excess spread over domains that are not full in proportion to x."""
+    """Budgets z_g = min(x_g Z, cap_g X_g), the excess spread over domains that are not full in proportion to x.
+
+    X_g = `tokens` is the pool's; where budgets may move, only what charters accept of it, each by its share.
+    """
     return fill(Fraction(budget), targets, {g: caps[g] * tokens[g] for g in targets})

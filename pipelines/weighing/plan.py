@@ -9,6 +9,12 @@ to the others there in proportion to their shares: all spend a common level, or 
 is lower (`unspent: redistribute`). Every curve still keeps below the cap, and shares sum to 1, so no
 weight exceeds it. The price: a document that only charters of joint share s accept weighs at most
 s × cap, and a domain full of such documents may not spend its budget; the plan says how much is left.
+With `unspent: move` a domain's budget is bounded by what its charters can spend there, and the excess
+goes to other domains (README.md says why nobody's cap is lifted instead).
+
+With rehydration a document of T tokens and factor h counts as floor(T h) tokens here, weighs that much
+more than its bin, and the cap of a bin is the epoch cap by the largest factor; so budgets are met and
+the epoch cap holds all the same.
 """
 
 import json
@@ -25,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...schemas.charter import Charter
 from ...schemas.errors import BalanceError, RecipeError
-from ...schemas.recipe import Weighing
+from ...schemas.recipe import Rehydration, Weighing
 from .curve import Curve, effective_tokens, fit_curve
 from .histogram import BINS, Histogram
 from .mix import combine, exact, feasible, fill
@@ -116,7 +122,8 @@ class WeightPlan(Part):
     shares: Literal["markets", "mean", "ratio"]
     quorum: float
     bridging: float
-    unspent: Literal["redistribute", "leave"]
+    unspent: Literal["redistribute", "move", "leave"]
+    rehydration: Rehydration | None = None
     unscored: Literal["exclude", "neutral"]
     excluded_documents: int  # in languages without scores, where the recipe excludes them
     excluded_tokens: int
@@ -194,6 +201,8 @@ def build_plan(histogram: Histogram, charters: Mapping[str, Charter], weighing: 
         raise ValueError(f"the recipe's charters {names} are not those of the histogram, {list(histogram.charters)}")
     pool = _pool(histogram, weighing)
     cap = exact(weighing.epoch_cap)
+    if weighing.rehydration:
+        cap /= exact(weighing.rehydration.max_factor)
     caps = {g: min(cap, Fraction(1)) if _is_unscored(g, weighing) else cap for g in pool}
     tokens = {g: int(counts[1]) for g, counts in pool.items()}
     total = sum(tokens.values())
@@ -203,7 +212,10 @@ def build_plan(histogram: Histogram, charters: Mapping[str, Charter], weighing: 
     shares = {name: exact(weighing.charters[name]) / whole for name in names}
     votes = {name: _vote(name, charters[name], tokens) for name in names}
     targets = combine(weighing.shares, votes, shares) if total else dict.fromkeys(pool, Fraction(0))
-    budgets = feasible(targets, budget, tokens, caps)
+    reach: Mapping[str, int | Fraction] = tokens
+    if weighing.unspent == "move":
+        reach = {g: _acceptance(_accepted(g, histogram, weighing, pool[g]), shares) for g in pool}
+    budgets = feasible(targets, budget, reach, caps)
 
     domains = {
         g: _plan_domain(g, histogram, weighing, shares, pool[g], caps[g], targets[g], budgets[g]) for g in sorted(pool)
@@ -218,6 +230,7 @@ def build_plan(histogram: Histogram, charters: Mapping[str, Charter], weighing: 
         quorum=weighing.quorum,
         bridging=weighing.bridging,
         unspent=weighing.unspent,
+        rehydration=weighing.rehydration,
         unscored=weighing.unscored,
         excluded_documents=int(excluded[0]),
         excluded_tokens=int(excluded[1]),
@@ -272,6 +285,26 @@ def _vote(name: str, charter: Charter, tokens: Mapping[str, int]) -> dict[str, F
     return {g: exact(charter.shares.get(g, 0.0)) / whole for g in tokens}
 
 
+def _accepted(g: str, histogram: Histogram, weighing: Weighing, pool: Counts) -> dict[str, tuple[Counts, Counts]]:
+    """What each charter accepts in a domain: the utilities of its bins, and their documents and tokens (2, bins)."""
+    accepted: dict[str, tuple[Counts, Counts]] = {}
+    for c, name in enumerate(histogram.charters):
+        if _is_unscored(g, weighing):
+            accepted[name] = np.full(1, -1, np.int64), pool[:, None]
+        elif g in histogram.domains:
+            counts = histogram.accepted[:, c, histogram.domains.index(g)]
+            filled = np.nonzero(counts[0])[0]
+            accepted[name] = filled, counts[:, filled]
+        else:
+            accepted[name] = np.zeros(0, np.int64), np.zeros((2, 0), np.int64)
+    return accepted
+
+
+def _acceptance(accepted: Mapping[str, tuple[Counts, Counts]], shares: Mapping[str, Fraction]) -> Fraction:
+    """The tokens that charters accept in a domain, each charter's by its share."""
+    return sum((shares[name] * int(counts[1].sum()) for name, (_, counts) in accepted.items()), Fraction(0))
+
+
 def _plan_domain(
     g: str,
     histogram: Histogram,
@@ -282,19 +315,10 @@ def _plan_domain(
     target: Fraction,
     budget: Fraction,
 ) -> DomainPlan:
-    accepted: dict[str, tuple[Counts, Counts]] = {}  # utilities; documents and tokens (2, bins)
-    for c, name in enumerate(histogram.charters):
-        if _is_unscored(g, weighing):
-            accepted[name] = np.full(1, -1, np.int64), pool[:, None]
-        elif g in histogram.domains:
-            counts = histogram.accepted[:, c, histogram.domains.index(g)]
-            filled = np.nonzero(counts[0])[0]
-            accepted[name] = filled, counts[:, filled]
-        else:
-            accepted[name] = np.zeros(0, np.int64), np.zeros((2, 0), np.int64)
+    accepted = _accepted(g, histogram, weighing, pool)
     limits = {name: cap * int(counts[1].sum()) for name, (_, counts) in accepted.items()}
     spends = {name: min(budget, limit) for name, limit in limits.items()}
-    if weighing.unspent == "redistribute":
+    if weighing.unspent != "leave":
         pooled = fill(budget, shares, {name: shares[name] * limit for name, limit in limits.items()})
         spends = {name: pooled[name] / shares[name] for name in shares}
     cells, effective = {}, []

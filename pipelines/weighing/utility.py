@@ -27,9 +27,10 @@ from ...schemas.charter import Charter, Value
 from ...schemas.document import GRID, to_thousandths
 from ...schemas.taxonomy import HARMS, PROSOCIAL
 
-__all__ = ["NOT_ACCEPTED", "Judgement", "ScoreTable", "bridge", "judge", "judge_all", "quorum_rejects"]
+__all__ = ["NOT_ACCEPTED", "Judgement", "ScoreTable", "bridge", "judge", "judge_all", "quorum_rejects", "shape_worth"]
 
 Ints = np.ndarray[Any, np.dtype[np.int32]]
+Thousandths = np.ndarray[Any, np.dtype[np.int16]] | Ints
 Utilities = np.ndarray[Any, np.dtype[np.int16]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -41,10 +42,10 @@ MILLION = 1_000_000
 class ScoreTable:
     """The scores of n documents in thousandths; rows without scores hold -1 and are not `scored`."""
 
-    prosocial: Ints  # (n, 12), columns in the order of PROSOCIAL
-    topical: Ints  # (n, 7), in the order of HARMS
-    toxic: Ints  # (n, 7)
-    quality: Ints  # (n,)
+    prosocial: Thousandths  # (n, 12), columns in the order of PROSOCIAL
+    topical: Thousandths  # (n, 7), in the order of HARMS
+    toxic: Thousandths  # (n, 7)
+    quality: Thousandths  # (n,)
     language: pa.Array | np.ndarray[Any, Any] | Sequence[str | None]  # (n,)
     scored: Bools  # (n,), False where the language has no scores
 
@@ -140,7 +141,11 @@ def _speaks_for(charter: Charter, table: ScoreTable) -> Bools:
     if charter.languages is None:
         return np.ones(len(table), np.bool_)
     language = table.language if isinstance(table.language, pa.Array) else pa.array(table.language, pa.string())
-    return pc.is_in(language, value_set=pa.array(charter.languages, pa.string())).to_numpy(zero_copy_only=False)
+    spoken = pa.array(charter.languages, pa.string())
+    if isinstance(language, pa.DictionaryArray):
+        known = np.append(pc.is_in(language.dictionary, value_set=spoken).to_numpy(zero_copy_only=False), False)
+        return known[language.indices.fill_null(len(language.dictionary)).to_numpy()]
+    return pc.is_in(language, value_set=spoken).to_numpy(zero_copy_only=False)
 
 
 def _utility(charter: Charter, table: ScoreTable) -> Ints:
@@ -152,12 +157,12 @@ def _utility(charter: Charter, table: ScoreTable) -> Ints:
     for name, value in sorted(charter.values.items()):
         weight = round(value.weight * GRID)
         weights += weight
-        worth = weight * _shape(value)
+        worth = weight * shape_worth(value)
         total += worth[np.maximum(table.prosocial[:, PROSOCIAL.index(name)], 0)]
     return ((2 * total + GRID * weights) // (2 * GRID * weights)).astype(np.int32)
 
 
-def _shape(value: Value) -> np.ndarray[Any, np.dtype[np.int64]]:
+def shape_worth(value: Value) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Millionths of worth for each of the 1001 probabilities."""
     p = np.arange(GRID + 1, dtype=np.int64)
     at = round(value.turning_point * GRID)

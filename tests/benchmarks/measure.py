@@ -7,6 +7,7 @@ does; wall seconds do, and stand beside them only where several workers are comp
 import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -17,10 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from florilegium.pipelines.engines import load_engine
-from florilegium.pipelines.phases import execute
+from florilegium.pipelines.engines import Engine, load_engine
+from florilegium.pipelines.phases import execute, run_task
 from florilegium.pipelines.plan import plan_run
-from florilegium.pipelines.progress import Silent
+from florilegium.pipelines.progress import Listener, Silent
 from florilegium.pipelines.recipes import load_recipe
 
 __all__ = ["ROOT", "Measured", "run_measured"]
@@ -55,13 +56,41 @@ class _Clock(Silent):
         return {name: times[index + 1] - times[index] for index, name in enumerate(self.starts)}
 
 
-def run_measured(recipe: str, overrides: Sequence[str], output: Path, workers: int = 1) -> Measured:
-    """Run a recipe in a process of its own. Raises CalledProcessError where it fails.
+class _Plain:
+    """No engine: a loop over the tasks, or one in each of several processes over a part of them."""
+
+    shares_memory = True
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
+        parts = [indices[part :: self.workers] for part in range(min(self.workers, len(indices)))]
+        if len(parts) == 1:
+            _loop(url, phase, parts[0])
+            return
+        context = multiprocessing.get_context("spawn")
+        processes = [context.Process(target=_loop, args=(url, phase, part)) for part in parts]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+
+
+def _loop(url: str, phase: str, indices: list[int]) -> None:
+    for index in indices:
+        run_task(url, phase, index)
+
+
+def run_measured(
+    recipe: str, overrides: Sequence[str], output: Path, workers: int = 1, engine: str = "local"
+) -> Measured:
+    """Run a recipe in a process of its own, with an engine or `plain`. Raises CalledProcessError where it fails.
 
     Between it and this process stands one that waits for all its processes. Workers that outlive their
     parent for a moment are adopted and counted on Linux; elsewhere they are missed.
     """
-    arguments = [recipe, str(output), str(workers), *overrides]
+    arguments = [recipe, str(output), str(workers), engine, *overrides]
     command = [sys.executable, "-m", __name__, "wait", *arguments]
     ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return Measured(**json.loads(ended.stdout))
@@ -93,10 +122,11 @@ def _peak_mib() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / (1 << 10)
 
 
-def _run(recipe: str, output: str, workers: int, overrides: Sequence[str]) -> dict[str, Any]:
+def _run(recipe: str, output: str, workers: int, name: str, overrides: Sequence[str]) -> dict[str, Any]:
     clock = _Clock()
     plan = plan_run(load_recipe(recipe, overrides))
-    outcome = execute(plan, output, load_engine("local", workers), clock)
+    engine: Engine = _Plain(workers) if name == "plain" else load_engine(name, workers)
+    outcome = execute(plan, output, engine, clock)
     phases = clock.seconds()
     markers = list(outcome.run.finished("score", len(outcome.run.payloads("score"))).values())
     stages: dict[str, float] = {}
@@ -109,4 +139,4 @@ def _run(recipe: str, output: str, workers: int, overrides: Sequence[str]) -> di
 
 if __name__ == "__main__":
     mode, *rest = sys.argv[1:]
-    print(json.dumps(_wait(rest) if mode == "wait" else _run(rest[0], rest[1], int(rest[2]), rest[3:])))
+    print(json.dumps(_wait(rest) if mode == "wait" else _run(rest[0], rest[1], int(rest[2]), rest[3], rest[4:])))

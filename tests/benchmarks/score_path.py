@@ -28,7 +28,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from florilegium.classifiers.student import MODELS
 from florilegium.pipelines.recipes import load_recipe
 from florilegium.pipelines.runs import RunWriter
-from florilegium.pipelines.scoring import ready_stages, score_batch, score_split
+from florilegium.pipelines.scoring import Scoring, ready_stages, score_batch, score_split
 from florilegium.pipelines.sources import RecordReader, plan_splits
 from florilegium.pipelines.storage import Folder
 from florilegium.schemas.recipe import Recipe
@@ -166,7 +166,7 @@ def _score_path(posts: Path, stages: Sequence[str]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             started = time.process_time()
             markers = [
-                score_split(Folder(folder), f"scored/{index}", split, recipe)
+                score_split(Scoring(Folder(folder), f"scored/{index}", split, recipe))
                 for index, split in enumerate(plan_splits(recipe.inputs[0], recipe.reading))
             ]
             seconds = time.process_time() - started

@@ -89,7 +89,7 @@ def test_a_run_removes_and_counts_them_whatever_the_splits(site: Path, tmp_path:
     assert whole.ledger.boilerplate_lines == {"posts": 80}
     texts = pq.read_table(tmp_path / "whole/scored/00000-000.parquet")["text"].to_pylist()
     assert sorted(texts)[0] == "This is the story of day 0, told once.\n\nIt ended well, on day 0."
-    assert [check.faults for check in validate(str(tmp_path / "whole"))] == [[]] * 6
+    assert [check.faults for check in validate(str(tmp_path / "whole"))] == [[]] * 7
     parts = run(site, tmp_path / "parts", "boilerplate={}", "reading.split_bytes=1024")
     assert files(parts) == files(whole)
     assert len(parts.run.manifest.scored) > 1

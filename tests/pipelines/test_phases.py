@@ -1,5 +1,6 @@
 """The main job as a whole: balanced, the same on every engine, whole after any kill."""
 
+import contextlib
 import json
 import os
 import random
@@ -99,7 +100,7 @@ def test_the_ledger_balances(finished: Outcome) -> None:
 
 
 def test_the_run_is_valid_and_damage_is_found(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
-    assert [check.faults for check in validate(finished.run.folder.url)] == [[]] * 6
+    assert [check.faults for check in validate(finished.run.folder.url)] == [[]] * 7
     copy = run(corpus, str(tmp_path / "copy"))
     shard = tmp_path / "copy" / copy.run.manifest.shards[0].name
     table = pq.read_table(shard)
@@ -221,7 +222,7 @@ def test_other_charters_without_scoring_equal_a_new_run(finished: Outcome, corpu
     assert checksums(anew) == checksums(fresh)
     assert checksums(anew) != checksums(finished)
     assert not list((tmp_path / "anew").glob("scored/*.parquet"))
-    assert [check.faults for check in validate(str(tmp_path / "anew"))] == [[]] * 6
+    assert [check.faults for check in validate(str(tmp_path / "anew"))] == [[]] * 7
     stricter = reweigh(
         finished.run.folder.url, None, str(tmp_path / "b"), ["policy.min_words=60"], load_engine("local", 1)
     )
@@ -234,7 +235,7 @@ def test_nothing_kept_is_no_crash(corpus: Path, tmp_path: Path) -> None:
     outcome = run(corpus, str(tmp_path / "run"), "policy.min_words=100000")
     assert outcome.ledger.total("kept") == 0
     assert outcome.run.manifest.shards == []
-    assert [check.faults for check in validate(str(tmp_path / "run"))] == [[]] * 6
+    assert [check.faults for check in validate(str(tmp_path / "run"))] == [[]] * 7
 
 
 def command(corpus: Path, output: Path) -> list[str]:
@@ -254,27 +255,50 @@ def test_two_runs_on_one_folder(finished: Outcome, corpus: Path, tmp_path: Path)
     assert checksums(run(corpus, str(tmp_path / "run"))) == checksums(finished)
 
 
-def test_a_worker_killed_at_its_task_is_noticed(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    environment = {**os.environ, "TMPDIR": str(scratch)}
-    process = subprocess.Popen(
-        command(corpus, tmp_path / "run"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    while not (busy := _busy_workers(scratch)):
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(busy[0], signal.SIGKILL)
+def test_killed_workers_are_replaced_and_their_tasks_run_again(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
+    """Workers are killed one after the other, at a task or waiting for one; the run goes on without them."""
+    process = subprocess.Popen(command(corpus, tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    killed: list[int] = []
+    while process.poll() is None and len(killed) < 4:
+        for worker in set(_workers_of(process.pid)).difference(killed):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
+        time.sleep(0.05 * len(killed))
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors.decode()
-    assert "a worker process was killed" in errors.decode()
+    assert killed
     assert checksums(run(corpus, str(tmp_path / "run"))) == checksums(finished)
 
 
-def _busy_workers(scratch: Path) -> list[int]:
-    """Processes that are at a task, from what they tell the driver."""
-    files = sorted(scratch.glob("*/worker-*.json"))
-    return [int(file.stem.removeprefix("worker-")) for file in files if json.loads(file.read_text())["task"] >= 0]
+def test_workers_end_with_their_driver(corpus: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(command(corpus, tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (workers := _workers_of(process.pid)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(_is_running(worker) for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _workers_of(driver: int) -> list[int]:
+    """Children of the driver's fork server, which is its only child that has children."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    return [worker for child in children.get(driver, []) for worker in children.get(child, [])]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_sigkill_at_any_moment(finished: Outcome, corpus: Path, tmp_path: Path) -> None:

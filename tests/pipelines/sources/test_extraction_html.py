@@ -3,7 +3,7 @@
 import pytest
 from florilegium.pipelines.sources.extraction_blocks import Block, document_blocks, parse_blocks, render
 from florilegium.pipelines.sources.extraction_html import EXTRACTORS, MANY_TAGS, MAX_DEPTH, flatten
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 extract = EXTRACTORS["resiliparse"](True)
@@ -66,6 +66,13 @@ def test_layout(body: str, text: str) -> None:
         "<script>document.write('<p>Not this.</p>')</script><style>p { color: red }</style>",
         "<div>Tags: bread, oven</div><div>A. N. Other</div><div>12 May</div>",
         "<div hidden>Nobody sees this sentence.</div>",
+        "<p>4 Min Read</p>",
+        "<h3>Be Sociable, Share!</h3><p>TrackBack URL http://example.org/bread/trackback</p>",
+        "<div>Du musst eingeloggt sein, um Kommentare zu schreiben!</div>",
+        "<h3>Join the Conversation</h3>",
+        "<p>Escucha esta nota aquí</p>",
+        "<p>#bread#oven#sourdough#patience#breakfast#flour#water#salt</p>",
+        "<div>for-small-screensfor-large-screensfor-very-large-screens</div>",
     ],
 )
 def test_the_site_around_the_text_is_left_out(site: str) -> None:
@@ -137,6 +144,7 @@ TAGS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(TAGS, max_size=60), st.integers(1, 4))
 def test_flattening_again_changes_nothing(tags: list[str], copies: int) -> None:
     page = "".join(tags) * (copies * MANY_TAGS // max(len(tags), 1))
@@ -155,6 +163,16 @@ def test_something_is_left_of_a_page_without_sentences_but_never_links_alone() -
     assert document_blocks(links) == []
     assert document_blocks(links + lines) == lines
     assert render(lines) == "Open from nine\nClosed on Mondays"
+
+
+def test_long_words_that_are_text_stay() -> None:
+    for word in (
+        "パンは一晩おいてから焼くのがいちばんおいしいと祖母はいつも台所で笑いながら言っていたものだったし私もそう思う",
+        "https://example.org/" + "a" * 60,
+    ):
+        assert text_of(f"{END}<p>{word}</p>") == f"{END_TEXT}\n\n{word}"
+    code = "x" * 80
+    assert text_of(f"{END}<pre>{code}</pre>") == f"{END_TEXT}\n\n{code}"
 
 
 def test_a_sentence_is_no_phrase() -> None:

@@ -94,6 +94,15 @@ def test_splits_add_up_to_the_whole(tmp_path, read_all, split_bytes: int, batch_
     ]
 
 
+def test_splits_of_a_file_are_of_about_one_size(tmp_path) -> None:
+    path = tmp_path / "posts.parquet"
+    texts = pa.table({"text": [f"{number:064x}" for number in range(700)]})
+    pq.write_table(texts, path, row_group_size=100, compression="none", use_dictionary=False)
+    size = path.stat().st_size
+    splits = plan_splits(Input(name="posts", paths=[str(path)]), Reading(split_bytes=size * 6 // 7))
+    assert [(split.start, split.stop) for split in splits] == [(0, 3), (3, 7)]  # not six row groups and a crumb
+
+
 def test_a_damaged_row_group_is_one_row(tmp_path, read_all) -> None:
     texts = [random.Random(at).randbytes(50).hex() for at in range(300)]
     path = tmp_path / "a.parquet"

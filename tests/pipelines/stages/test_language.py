@@ -49,6 +49,14 @@ def stage() -> Language:
 
 
 @pytest.fixture(scope="module")
+def outspoken() -> Language:
+    """One that names a language however little there is to tell it by."""
+    language = Language(LanguageOptions(min_confidence=0))
+    language.setup()
+    return language
+
+
+@pytest.fixture(scope="module")
 def reference() -> LanguageIdentifier:
     return LanguageIdentifier.from_model_file("data/model.npz.xz", norm_probs=True)
 
@@ -76,11 +84,11 @@ def test_sentences_are_recognised(stage: Language, records: Records) -> None:
     assert min(result["language_confidence"].to_pylist()) > 0.5
 
 
-def test_results_are_those_of_py3langid(stage: Language, reference: LanguageIdentifier, records: Records) -> None:
+def test_results_are_those_of_py3langid(outspoken: Language, reference: LanguageIdentifier, records: Records) -> None:
     texts = list(SENTENCES.values())
     texts += [text.upper() for text in texts] + [text[:9] for text in texts] + [" ".join(texts[:8])]
     texts += ["1 2 3", "?", "😀", "ǅ", "AAA", "ДОМ", "the", "THE END", "x" * 500, "the the the " * 40]
-    assert_equal(stage, reference, records([unicodedata.normalize("NFC", text) for text in texts]))
+    assert_equal(outspoken, reference, records([unicodedata.normalize("NFC", text) for text in texts]))
 
 
 @given(
@@ -94,9 +102,9 @@ def test_results_are_those_of_py3langid(stage: Language, reference: LanguageIden
     )
 )
 def test_random_text_gives_what_py3langid_gives(
-    stage: Language, reference: LanguageIdentifier, records: Records, texts: list[str]
+    outspoken: Language, reference: LanguageIdentifier, records: Records, texts: list[str]
 ) -> None:
-    assert_equal(stage, reference, records(texts))
+    assert_equal(outspoken, reference, records(texts))
 
 
 def test_only_the_first_bytes_count_and_no_character_is_cut(
@@ -125,6 +133,21 @@ def test_a_given_language_stays(stage: Language, records: Records) -> None:
     result = stage.apply(batch.append_column("language", pa.array(["gsw", None, "gsw"], pa.string())))
     assert result["language"].to_pylist() == ["gsw", "de", "gsw"]
     assert result["language_confidence"].to_pylist()[::2] == [1.0, 1.0]
+
+
+def test_where_there_is_little_to_tell_by_the_page_has_the_word(
+    stage: Language, outspoken: Language, records: Records
+) -> None:
+    robots = "User-agent: *\nDisallow: /"
+    batch = records([robots, robots, "7", SENTENCES["de"]], language_hint=[None, "en", "en", "en"])
+    guessed = outspoken.apply(batch)
+    assert guessed["language"].to_pylist() == ["kab", "kab", None, "de"]
+    little = guessed["language_confidence"][1].as_py()
+    assert little < 0.2
+    result = stage.apply(batch)
+    assert result["language"].to_pylist() == [None, "en", None, "de"]
+    assert result["language_confidence"].to_pylist()[:3] == [None, pytest.approx(little), None]
+    assert stage.identity() != outspoken.identity()
 
 
 def test_confidences_lie_on_the_grid(stage: Language, records: Records) -> None:
@@ -177,8 +200,8 @@ def test_text_without_letters_has_no_language(stage: Language, records: Records)
         "😀😀😀 ok 1234",
     ],
 )
-def test_what_is_no_plain_language_has_a_low_confidence(stage: Language, records: Records, text: str) -> None:
-    assert stage.apply(records([text]))["language_confidence"][0].as_py() < 0.5
+def test_what_is_no_plain_language_has_a_low_confidence(outspoken: Language, records: Records, text: str) -> None:
+    assert outspoken.apply(records([text]))["language_confidence"][0].as_py() < 0.5
 
 
 DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "text"
