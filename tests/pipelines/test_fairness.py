@@ -34,10 +34,9 @@ def test_equal_texts_fare_alike(finished: Outcome) -> None:
 
 
 def test_what_parts_a_pair_is_named(finished: Outcome) -> None:
-    plain = "I am so sorry for your loss. I am here for you, and I care how you are doing tonight."
-    topical = (
-        "I am so sorry for your loss. Sex and porn, explicit nude sex videos, are what she wanted, I care for you."
-    )
+    kind = "I am so sorry for your loss. I am here for you, and I care how you feel. You are not alone, and I hope that"
+    plain = f"{kind} you will find some comfort with us tonight."
+    topical = f"{kind} porn and explicit nude sex videos are no comfort tonight."
     found = audit_pairs(finished.run.folder.url, [Pair("topic", plain, topical), Pair("other", plain, plain)])
     assert found["other"].alike
     assert not found["topic"].alike
