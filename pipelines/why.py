@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ..schemas.charter import Charter
 from ..schemas.document import GRID
-from ..schemas.errors import InputError, RunError
+from ..schemas.errors import InputError, ModelError, RunError
 from ..schemas.hashing import hash64, id_words, uniform
 from ..schemas.taxonomy import HARMS, PROSOCIAL
 from .decide import REASONS
@@ -28,15 +28,30 @@ from .weighing.plan import UNSCORED, WeightPlan
 from .weighing.rehydration import factors, masses
 from .weighing.utility import ScoreTable, bridge, judge, shape_worth
 
-__all__ = ["CharterView", "Explanation", "Row", "Term", "explain", "in_words", "locate"]
+__all__ = ["CharterView", "Explanation", "Passage", "Row", "Term", "explain", "in_words", "locate", "model_evidence"]
 
-Evidence = Callable[[str, str], list[Any]]  # (text, output of the model) → spans that speak for it
 
 COLUMNS = (
     "id", "source", "source_id", "url", "text", "language", "tokens", "quality", "harm", "prosocial", "scored_by",
     "error",
 )  # fmt: skip
 TEXT_SHOWN = 200
+CLEAR = 0.5  # a reader more likely than not finds it there
+PASSAGES, AROUND = 3, 30  # shown of each quality; characters on either side
+LONGEST_EXPLAINED = 200_000  # characters: Python takes about a second for them
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of the text that speaks for a score."""
+
+    before: str
+    text: str
+    after: str
+    contribution: float  # to the logit of its window
+
+
+Evidence = Callable[[str, str], list[Passage]]  # (text, quality or harm) → what speaks for it
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,7 @@ class Explanation:
     prosocial: dict[str, float]
     harm: dict[str, dict[str, float]]
     scored_by: str | None
-    evidence: dict[str, list[Any]]
+    evidence: dict[str, list[Passage]]  # for every quality and harm that is clearly there
     rehydration: float
     charters: dict[str, CharterView]
     total: float
@@ -113,8 +128,8 @@ class Explanation:
 def explain(run_url: str, wanted: str, evidence: Evidence | None = None) -> Explanation:
     """The explanation of the document with this id (32 hex digits, or its first 6 and more), or input's own id.
 
-    `evidence` finds the passages that speak for a score, for example `classifiers.evidence.explain` with
-    the run's model. Raises `InputError` where the run has no such document, or several.
+    `evidence` finds the passages that speak for a score, as `model_evidence` does. Raises `InputError` where
+    the run has no such document, or several.
     """
     run = open_run(run_url)
     if run.manifest.status != "complete":
@@ -340,9 +355,38 @@ def _meaning(reason: str) -> str:
     return REASONS.get(reason, "the record could not become a document")
 
 
-def _evidence(evidence: Evidence, row: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Passages for every dimension that a reader more likely than not finds there."""
-    clear = [name for name in PROSOCIAL if row["prosocial"][name] >= 0.5]
+def model_evidence(run_url: str) -> Evidence:
+    """Evidence by the model that scored a run. Raises `ModelError` where it is not here, or is another by now."""
+    from ..classifiers.evidence import explain as explain_score
+    from ..classifiers.student import load
+
+    run = open_run(run_url)
+    options, digest = run.recipe.stages.classify, run.manifest.models.get("classify")
+    if options is None:
+        raise ModelError(f"{run_url}: its recipe has no stage `classify`, so there are no scores to find evidence for")
+    model = load(options.model)
+    if model.digest != digest:
+        raise ModelError(f"{run_url} was scored by another model ({digest}) than {options.model!r} is now")
+
+    def find(text: str, name: str) -> list[Passage]:
+        text = text[:LONGEST_EXPLAINED]
+        return [
+            Passage(
+                text[max(0, span.start - AROUND) : span.start],
+                text[span.start : span.end],
+                text[span.end : span.end + AROUND],
+                round(span.contribution, 4),
+            )
+            for span in explain_score(model, text, name).strongest(PASSAGES)
+        ]
+
+    return find
+
+
+def _evidence(evidence: Evidence, row: Mapping[str, Any]) -> dict[str, list[Passage]]:
+    """Passages for every dimension and harm that a reader more likely than not finds there."""
+    clear = [name for name in PROSOCIAL if row["prosocial"][name] >= CLEAR]
+    clear += [name for name in HARMS if row["harm"][name]["topical"] >= CLEAR]
     return {name: evidence(row["text"], name) for name in clear}
 
 
@@ -381,11 +425,18 @@ def in_words(found: Explanation) -> list[str]:
         harm = [f"{name} {k['topical']:.3f}/{k['toxic']:.3f}" for name, k in found.harm.items()]
         lines += ["Harm      topical/toxic", *_wrapped(harm)]
     for name, passages in found.evidence.items():
-        lines += [f"Evidence  {name}: {passage}" for passage in passages]
+        lines += [f"Evidence  {name} {_shown(passage)}" for passage in passages]
     for name, view in found.charters.items():
         lines += _charter_lines(name, view)
     lines += _sum_lines(found)
     return lines
+
+
+def _shown(passage: Passage) -> str:
+    """The passage in brackets between what stands around it, on one line."""
+    parts = (" ".join(part.split()) for part in (passage.before, passage.text, passage.after))
+    before, text, after = parts
+    return f"{passage.contribution:+.2f}: …{before} [{text}] {after}…"
 
 
 def _charter_lines(name: str, view: CharterView) -> list[str]:

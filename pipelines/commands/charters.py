@@ -1,12 +1,13 @@
 """Commands about charters: `charter build|check|diff|audit`, `why`, and `weigh` without shards."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ...schemas.errors import InputError, OutputError, RecipeError
+from ...schemas.errors import InputError, ModelError, OutputError, RecipeError
 
 __all__ = ["register", "weigh_lightly"]
 
@@ -153,12 +154,21 @@ def why(
     document: Annotated[
         str, typer.Argument(metavar="ID", help="A document's id, its beginning, or the input's own id.")
     ],
+    with_evidence: Annotated[
+        bool, typer.Option("--evidence/--no-evidence", help="Show the passages that speak for clear scores.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain one document: its scores, its decision, and every charter's part in its weight."""
-    from ..why import explain, in_words
+    """Explain one document: its scores and what speaks for them, its decision, every charter's part in its weight."""
+    from ..why import explain, in_words, model_evidence
 
-    found = explain(run_folder, document)
+    evidence = None
+    if with_evidence:
+        try:
+            evidence = model_evidence(run_folder)
+        except ModelError as error:  # the rest can be told without the model
+            print(f"florilegium: no evidence: {error}", file=sys.stderr)
+    found = explain(run_folder, document, evidence)
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(in_words(found)))
 
 

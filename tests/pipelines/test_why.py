@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from florilegium.pipelines.phases import Outcome
-from florilegium.pipelines.why import explain, in_words
+from florilegium.pipelines.why import Passage, explain, in_words, model_evidence
 from florilegium.schemas.errors import InputError
 
 from .weighed import weighed_run
@@ -109,13 +109,31 @@ def test_a_document_is_found_by_its_beginning_and_by_the_inputs_id(finished: Out
 def test_evidence_is_asked_for_clear_qualities_only(finished: Outcome) -> None:
     asked: list[str] = []
 
-    def evidence(text: str, output: str) -> list[str]:
+    def evidence(text: str, output: str) -> list[Passage]:
         asked.append(output)
-        return [text[:10]]
+        return [Passage("", text[:10], text[10:20], 1.0)]
 
     decisions = _decisions(finished)
     survivors = decisions.filter(pc.equal(decisions["action"], "survivor"))["id"].to_pylist()
     for document in survivors[:12]:
         found = explain(finished.run.folder.url, document, evidence)
-        assert sorted(found.evidence) == sorted(name for name, p in found.prosocial.items() if p >= 0.5)
+        clear = [name for name, p in found.prosocial.items() if p >= 0.5]
+        clear += [name for name, kinds in found.harm.items() if kinds["topical"] >= 0.5]
+        assert sorted(found.evidence) == sorted(clear)
     assert asked
+
+
+def test_the_evidence_is_in_the_text(finished: Outcome) -> None:
+    decisions, passages = _decisions(finished), 0
+    find = model_evidence(finished.run.folder.url)
+    for document in decisions.filter(pc.equal(decisions["action"], "survivor"))["id"].to_pylist()[:12]:
+        found = explain(finished.run.folder.url, document, find)
+        for name, shown in found.evidence.items():
+            assert shown, f"nothing speaks for {name}"
+            for passage in shown:
+                assert passage.before + passage.text + passage.after in found.text
+                assert passage.contribution > 0
+                passages += 1
+        words = "\n".join(in_words(found))
+        assert all(f"Evidence  {name} " in words for name in found.evidence)
+    assert passages
