@@ -121,16 +121,19 @@ def diff(
 @charter_app.command(epilog="Example:  florilegium charter audit runs/forum pairs.csv")
 def audit(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URL.", show_default=False)],
-    pairs: Annotated[Path, typer.Argument(help="A CSV table of texts that ought to fare alike: kind, left, right.")],
+    pairs: Annotated[
+        Path | None,
+        typer.Argument(help="CSV of texts that ought to fare alike (kind, left, right); default: the shipped pairs."),
+    ] = None,
     domain: Annotated[str | None, typer.Option(help="The domain to weigh them in; default: the largest.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Weigh matched pairs, such as dialects and identity swaps, by a run's charters; exit code 1 if they part."""
     from dataclasses import asdict
 
-    from ..fairness import ALIKE, audit_pairs, read_pairs
+    from ..fairness import ALIKE, audit_pairs, read_pairs, shipped_pairs
 
-    fared = audit_pairs(run_folder, read_pairs(pairs), domain)
+    fared = audit_pairs(run_folder, shipped_pairs() if pairs is None else read_pairs(pairs), domain)
     if as_json:
         print(json.dumps({kind: asdict(found) for kind, found in fared.items()}, indent=2, ensure_ascii=False))
     for kind, found in fared.items() if not as_json else ():

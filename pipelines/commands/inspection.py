@@ -95,11 +95,16 @@ def report(
         str | None,
         typer.Option("--output", "-o", help="A folder or URL; default: the run's report/.", show_default=False),
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="CSV of texts that ought to fare alike (kind, left, right); default: the shipped pairs."),
+    ] = None,
 ) -> None:
     """Write the run's report: index.html to look at, README.md (a data set card), croissant.json."""
+    from ..fairness import read_pairs
     from ..inspection.report.write import FILES, write_report
 
-    folder, faults = write_report(run_folder, against, output)
+    folder, faults = write_report(run_folder, against, output, None if pairs is None else read_pairs(pairs))
     for fault in faults:
         _say(fault)
     print(" · ".join(folder.address(name) for name in FILES))

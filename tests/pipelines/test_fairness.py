@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from florilegium.pipelines.fairness import Pair, audit_pairs, read_pairs
+from florilegium.pipelines.fairness import Pair, audit_pairs, read_pairs, shipped_pairs
 from florilegium.pipelines.phases import Outcome
 from florilegium.schemas.errors import InputError
 
@@ -54,6 +54,18 @@ def test_pairs_of_dialects_and_identities_can_be_audited(finished: Outcome) -> N
         assert fared.alike == (0.9 <= fared.ratio <= 1.11)
         assert fared.by_charter["uniform"] == 1  # which asks for nothing
         assert fared.alike or fared.breaks
+
+
+def test_shipped_pairs_are_whole_texts_that_differ_in_one_thing() -> None:
+    pairs = shipped_pairs()
+    assert {pair.kind for pair in pairs} == {
+        "identity", *(f"dialect {name}" for name in ("aae", "indian", "learner", "scots", "southern"))
+    }  # fmt: skip
+    assert all(pair.left != pair.right for pair in pairs)
+    identity = [pair for pair in pairs if pair.kind == "identity"]
+    assert len(identity) == 35 * 6
+    assert all("{" not in pair.left + pair.right for pair in pairs)
+    assert len({pair.right for pair in identity}) == 6  # neighbours, whoever stands opposite
 
 
 def test_what_is_no_table_of_pairs(finished: Outcome, tmp_path: Path) -> None:

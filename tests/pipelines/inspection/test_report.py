@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from florilegium.pipelines.engines import load_engine
+from florilegium.pipelines.fairness import Pair
 from florilegium.pipelines.inspection.harmless import cell, line, visible
 from florilegium.pipelines.inspection.report import charts
 from florilegium.pipelines.inspection.report.datasheet import render_card
@@ -165,7 +166,7 @@ def test_a_damaged_run_is_reported_as_far_as_it_is_whole(outcome: Outcome, copie
     (copied / "weights" / "plan.json").write_text("{")
     done = florilegium("report", str(copied))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("florilegium: ") == 3
+    assert done.stderr.count("florilegium: ") == 4  # pairs are not compared either
     page = (copied / "report" / "index.html").read_text()
     assert page.count('class="fault"') == 3
     assert "ledger.json is missing" in page
@@ -202,6 +203,19 @@ def test_fairness_is_shown_where_it_was_measured(run_folder: str) -> None:
     figures = collect(found)
     assert "0.67" in render_page(found, figures, fairness={"dialect": Fared()})
     assert "do not assume it" in render_page(found, figures)
+
+
+def test_the_shipped_pairs_are_compared_and_a_users_own(run_folder: str, tmp_path: Path) -> None:
+    folder, faults = write_report(run_folder, output=str(tmp_path / "shipped"))
+    assert faults == []
+    page = folder.read_bytes("index.html").decode()
+    assert "dialect scots" in page
+    assert "identity" in page
+    own = [Pair("mine", "Thank you for your help.", "Thank you for your help.")]
+    folder, _ = write_report(run_folder, output=str(tmp_path / "own"), pairs=own)
+    page = folder.read_bytes("index.html").decode()
+    assert "mine" in page
+    assert "dialect scots" not in page
 
 
 @pytest.mark.parametrize("name", list(HOSTILE))
