@@ -127,6 +127,7 @@ def read_candidates(folder: Folder) -> Candidates:
         words[:, part] = _id_words(table["id"])
         domain.add(part, table["domain"])
         language.add(part, table["language"])
+    pa.default_memory_pool().release_unused()
     domain_codes, domains = domain.sorted()
     language_codes, languages = language.sorted()
     scores = ScoreTable(

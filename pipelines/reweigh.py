@@ -46,7 +46,7 @@ __all__ = [
     "write_side_table",
 ]
 
-SLICE_ROWS = 1 << 16
+SLICE_ROWS = 1 << 15
 FREE_KEYS = ("shares", "budget_tokens", "epoch_cap", "quorum", "bridging", "unspent", "unscored", "rehydration")
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
