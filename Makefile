@@ -35,16 +35,17 @@ lock: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=26"
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet "uv>=0.9"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
 .venv-bench/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --upgrade "pip>=26"
-	.venv-bench/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
-	.venv-bench/bin/python -m pip install --quiet --editable . --group bench
+	.venv-bench/bin/python -m pip install --quiet "uv>=0.9"
+	.venv-bench/bin/uv pip install --quiet --python .venv-bench/bin/python --require-hashes \
+		--requirement requirements.lock
+	.venv-bench/bin/uv pip install --quiet --python .venv-bench/bin/python --editable . --group bench
 	touch $@
 
 # Dolma needs NumPy 1; where it has no wheel, the benchmark says so and goes on.
