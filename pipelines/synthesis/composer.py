@@ -6,7 +6,7 @@ It has no model, so its documents are few in kind and are for tests and the demo
 leaves them out of its shards unless its recipe says `synthesis.allow_composer`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...schemas.hashing import raw_hash
 from .grid import Cell, load_compositions, load_grid
@@ -76,7 +76,8 @@ def compose(cell: Cell, variant: int = 0) -> str:
     _, _, _, turn, reply = entry["plans"][cell.composition or 0]
 
     def line(move: str) -> str:
-        return entry[move][_pick(cell, move, variant, entry[move])]
+        asked = "ask" if move == "tell" else move  # what is told answers what was asked
+        return entry[move][_pick(cell, asked, variant, entry[asked])]
 
     first, second = _speakers(cell)
     if cell.kind == "reasons":
@@ -116,7 +117,7 @@ def _speakers(cell: Cell) -> tuple[str, str]:
     return names[at], names[(at + 1) % len(names)]
 
 
-def _reasons(cell: Cell, variant: int, first: str, second: str, line, turn: str, reply: str) -> str:
+def _reasons(cell: Cell, variant: int, first: str, second: str, line: Callable[[str], str], turn: str, reply: str) -> str:
     if first == "User":
         first, second = "the user", "the assistant"
     frame = FRAMES[_pick(cell, "frame", variant, FRAMES)].format(a=first, b=second)
