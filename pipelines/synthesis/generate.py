@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...schemas.charter import Charter
-from ...schemas.document import RECORD, SCHEMA_VERSION
+from ...schemas.document import GENERATED_KEY, RECORD, SCHEMA_VERSION
 from ...schemas.errors import BalanceError, InputError, RecipeError
 from ...schemas.hashing import digest, raw_hash
 from ...schemas.recipe import COMPOSER, Backend, Fields, Input, Recipe, Stages, Synthesis
@@ -44,7 +44,7 @@ from .gates import GATES_VERSION
 from .grid import Cell, cells_from, cells_table, lacking, load_grid, plan_cells
 from .novelty import Corpus, set_reasons
 from .prompts import prompts_digest
-from .records import GENERATED_KEY, SYNTHETIC, generated_by, rows_table
+from .records import SYNTHETIC, generated_by, rows_table
 
 __all__ = ["Account", "SynthesisPlan", "plan_synthesis", "synthesize", "synthesize_part", "with_synthetic_inputs"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from ...schemas.document import to_thousandths
+from ...schemas.document import GRID, to_thousandths
 from ...schemas.errors import RecipeError
 from ...schemas.hashing import digest, document_id, raw_hash
 from ...schemas.recipe import COMPOSER, Synthesis
@@ -298,8 +298,8 @@ def cells_from(table: pa.Table) -> list[Cell]:
 def lacking(tables: Iterable[pa.Table]) -> dict[str, float]:
     """Virtue → how much it is wanted, from shards with the columns `prosocial`, `tokens` and `weight`.
 
-    A dimension is wanted in inverse proportion to the weighted tokens in which it is clearly there (probability of at
-    least one half), a strength as the mean of its dimensions; the mean over virtues is 1.
+    A dimension is wanted in inverse proportion to the share of weighted tokens in which it is clearly there, by its
+    calibrated probability, a strength as the mean of its dimensions; the mean over virtues is 1.
     """
     found, total = np.zeros(len(PROSOCIAL)), 0.0
     for table in tables:
@@ -307,7 +307,7 @@ def lacking(tables: Iterable[pa.Table]) -> dict[str, float]:
         column = table["prosocial"].combine_chunks()
         for at, name in enumerate(PROSOCIAL):
             scores = to_thousandths(column.field(name).to_numpy(zero_copy_only=False))
-            found[at] += mass[scores >= 500].sum()
+            found[at] += (mass * np.maximum(scores, 0)).sum() / GRID
         total += mass.sum()
     shares = dict(zip(PROSOCIAL, found / total if total else found, strict=True))
     wanted = {name: 1 / max(share, LEAST_SHARE) for name, share in shares.items()}

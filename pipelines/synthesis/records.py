@@ -14,9 +14,7 @@ from .gates import GATES_VERSION
 from .grid import CELL, Cell, load_grid
 from .prompts import prompts_digest
 
-__all__ = ["GENERATED_KEY", "SYNTHETIC", "generated_by", "rows_table"]
-
-GENERATED_KEY = b"florilegium.synthetic"  # of a Parquet file's metadata: which backend and seeds, as JSON
+__all__ = ["SYNTHETIC", "generated_by", "rows_table"]
 
 SYNTHETIC = pa.schema(
     [
