@@ -38,7 +38,17 @@ from .storage import Folder, explain_os_error
 from .weighing.histogram import Histogram
 from .weighing.plan import WeightPlan, build_plan
 
-__all__ = ["PHASES", "Outcome", "execute", "execute_phase", "only_one", "run_task", "scoring_of", "store_marker", "store_note"]
+__all__ = [
+    "PHASES",
+    "Outcome",
+    "execute",
+    "execute_phase",
+    "only_one",
+    "run_task",
+    "scoring_of",
+    "store_marker",
+    "store_note",
+]
 
 ATTEMPTS = 3
 RUN_INDEX = "scored/index.json"

@@ -216,7 +216,7 @@ def _with_synthetic(recipe: Recipe) -> Recipe:
     sources = {item.name: item.synthetic for item in recipe.inputs if item.synthetic is not None}
     if not any(item.synthetic is None for item in recipe.inputs):
         raise RecipeError(
-            f"recipe {recipe.name}: a run needs inputs that are not synthetic; add some, or use `florilegium synthesize`"
+            f"recipe {recipe.name}: a run needs inputs that are not synthetic; add some, or use `synthesize`"
         )
     budget = recipe.weighing.synthetic.model_copy(update={"sources": sources})
     return recipe.model_copy(update={"weighing": recipe.weighing.model_copy(update={"synthetic": budget})})

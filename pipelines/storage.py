@@ -91,7 +91,10 @@ class Folder:
             return True
         if not self.filesystem.isdir(self.root):
             raise OutputError(f"{self.url} is a file; give a folder for the run")
-        return all(entry.rsplit("/", 1)[-1] in ("run.lock", "synthetic") for entry in self.filesystem.ls(self.root, detail=False))
+        return all(
+            entry.rsplit("/", 1)[-1] in ("run.lock", "synthetic")
+            for entry in self.filesystem.ls(self.root, detail=False)
+        )
 
     def names(self, pattern: str) -> list[str]:
         """Names that match a glob pattern, sorted."""

@@ -12,8 +12,8 @@ from .taxonomy import HARMS, PROSOCIAL
 
 __all__ = [
     "C4",
-    "Backend",
     "COMPOSER",
+    "Backend",
     "BoilerplateOptions",
     "ClassifyOptions",
     "Decontamination",
@@ -511,7 +511,9 @@ class Synthesis(Model):
             raise ValueError("synthesis.kinds: `composer` cannot recontextualise documents; add a backend that can")
         for name in self.dimensions or []:
             if name not in (*PROSOCIAL, *STRENGTHS):
-                raise ValueError(f"synthesis.dimensions: unknown {name!r}; known: {', '.join((*PROSOCIAL, *STRENGTHS))}")
+                raise ValueError(
+                    f"synthesis.dimensions: unknown {name!r}; known: {', '.join((*PROSOCIAL, *STRENGTHS))}"
+                )
         return self
 
 

@@ -25,12 +25,32 @@ NAMES = (
 
 # Short lines that may come between, by register: the first speaker takes a reply up, the second answers.
 TAKING_UP = {
-    "plain": (("I hadn't looked at it from there.", "Nor had I, until you said it."), ("And that would be enough?", "For today it would be."), ("Say that last bit again, please.", "Only that there's no rush.")),
-    "warm": (("That's kind of you.", "It isn't much."), ("I needed to hear that from somebody.", "I'm glad it was me."), ("You always did listen.", "I've had to learn it, believe me.")),
-    "dry": (("You've thought about it, then.", "It was that or the dishes."), ("I was hoping for something easier.", "So was I."), ("That's almost reasonable.", "Don't tell anybody.")),
-    "formal": (("I understand. May I think it over?", "Of course. Take what time you need."), ("Thank you for putting it so clearly.", "Thank you for asking."), ("I would not have expected that answer.", "I was not sure of it either.")),
-    "young": (("Okay, wait, let me think.", "Sure, no hurry."), ("Huh. Okay.", "You don't have to agree."), ("I kind of hate that you're right about some of it.", "Some of it is plenty.")),
-}  # fmt: skip
+    "plain": (
+        ("I hadn't looked at it from there.", "Nor had I, until you said it."),
+        ("And that would be enough?", "For today it would be."),
+        ("Say that last bit again, please.", "Only that there's no rush."),
+    ),
+    "warm": (
+        ("That's kind of you.", "It isn't much."),
+        ("I needed to hear that from somebody.", "I'm glad it was me."),
+        ("You always did listen.", "I've had to learn it, believe me."),
+    ),
+    "dry": (
+        ("You've thought about it, then.", "It was that or the dishes."),
+        ("I was hoping for something easier.", "So was I."),
+        ("That's almost reasonable.", "Don't tell anybody."),
+    ),
+    "formal": (
+        ("I understand. May I think it over?", "Of course. Take what time you need."),
+        ("Thank you for putting it so clearly.", "Thank you for asking."),
+        ("I would not have expected that answer.", "I was not sure of it either."),
+    ),
+    "young": (
+        ("Okay, wait, let me think.", "Sure, no hurry."),
+        ("Huh. Okay.", "You don't have to agree."),
+        ("I kind of hate that you're right about some of it.", "Some of it is plenty."),
+    ),
+}
 
 # Virtue's reasons, for documents of the kind `reasons`: how somebody who acts so explains it to a third person.
 FRAMES = (
@@ -41,15 +61,15 @@ FRAMES = (
 )
 REASONS_WHY = {
     "none": "Nothing stood in the way that day, which is when a habit is made or lost.",
-    "competing_goods": "Two things were worth having and only one could be had whole, so the one that was given up was named too.",
-    "confident_error": "A false thing was said with confidence. To nod would have been easier, and it would have left {a} with it.",
-    "grief": "What was lost would not come back, so there was nothing to mend, and words that mend would have been out of place.",
-    "conflict": "Both were angry, and both had a reason for it. An answer that saw only one reason would have been heard as an attack.",
-    "flattery": "Praise was wished for. It would have cost {b} nothing and would have been paid by {a} afterwards.",
+    "competing_goods": "Two things were worth having and only one could be had whole, so what was given up was named.",
+    "confident_error": "A false thing was said with confidence. To nod was easier, and would have left {a} with it.",
+    "grief": "What was lost would not come back, so there was nothing to mend, and words that mend were out of place.",
+    "conflict": "Both were angry, and both had a reason. An answer that saw only one would have sounded like an attack.",
+    "flattery": "Praise was wished for. It would have cost {b} nothing and been paid for by {a} afterwards.",
     "pressure": "{a} pressed, and had no new reason. To give way then would have been a favour to the moment alone.",
     "shame": "{a} was afraid of looking small. So whatever was said had to be true and had to leave {a} standing.",
     "scarcity": "There was too little to go round. Pretending otherwise would have used up time as well.",
-    "uncertainty": "The answer could not be known yet, and a guess given firmly would have been taken for one that was.",
+    "uncertainty": "The answer could not be known yet, and a firm guess would have been taken for knowledge.",
 }
 QUIET_WHY = {
     "says_little": "It was kept short. A longer answer would have been about {b}.",
@@ -117,7 +137,9 @@ def _speakers(cell: Cell) -> tuple[str, str]:
     return names[at], names[(at + 1) % len(names)]
 
 
-def _reasons(cell: Cell, variant: int, first: str, second: str, line: Callable[[str], str], turn: str, reply: str) -> str:
+def _reasons(
+    cell: Cell, variant: int, first: str, second: str, line: Callable[[str], str], turn: str, reply: str
+) -> str:
     if first == "User":
         first, second = "the user", "the assistant"
     frame = FRAMES[_pick(cell, "frame", variant, FRAMES)].format(a=first, b=second)

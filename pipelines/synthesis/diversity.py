@@ -1,8 +1,8 @@
 """How diverse a set of documents is, and how much of the grid was reached.
 
 The Vendi score (Friedman and Dieng, arXiv 2210.02410) is exp of the entropy of the eigenvalues of K / n: how many
-documents that share nothing it is worth. Here K is the cosine of TF-IDF vectors of word 1- and 2-grams hashed into 4,096
-dimensions, so no model is needed; scores of sets of unlike size do not compare, so a human set is cut to the same size.
+documents that share nothing it is worth. Here K is the cosine of TF-IDF vectors of word 1- and 2-grams hashed into
+4,096 dimensions, so no model is needed; scores of sets of unlike size do not compare, so a human set is cut to the same size.
 distinct-n is the share of different n-grams, self-BLEU the mean BLEU-4 of a document against the others (lower is
 more diverse).
 """
@@ -135,8 +135,8 @@ def diversity_report(
 
 def _coverage(axis: str, cells: Sequence[Cell], statuses: Sequence[str]) -> dict[str, Any]:
     values = {
-        "virtue": list(load_grid().virtues), "situation": list(load_grid().situations), "quiet": list(load_grid().quiet),
-        "relation": list(load_grid().relations), "setting": list(load_grid().settings),
+        "virtue": list(load_grid().virtues), "situation": list(load_grid().situations),
+        "quiet": list(load_grid().quiet), "relation": list(load_grid().relations), "setting": list(load_grid().settings),
         "difficulty": list(load_grid().difficulties), "length": list(load_grid().lengths),
         "register": list(load_grid().registers), "kind": ["dialogue", "recontextualised", "reasons"],
     }[axis]  # fmt: skip
@@ -155,7 +155,7 @@ def _coverage(axis: str, cells: Sequence[Cell], statuses: Sequence[str]) -> dict
 
 
 def _claims(table: pa.Table, cells: Sequence[Cell], statuses: Sequence[str]) -> dict[str, Any]:
-    """Virtue → accepted documents, and the median of what the classifier gives the claimed dimensions, by their rate."""
+    """Virtue → accepted documents, and the median of what the classifier gives what they claim, by its rate."""
     found: dict[str, list[float]] = {}
     for cell, status, scores in zip(cells, statuses, table["gate_scores"].to_pylist(), strict=True):
         value = next((score["value"] for score in scores if score["name"] == "virtue"), None)
@@ -184,13 +184,18 @@ def render_report(report: dict[str, Any], ledger: dict[str, Any]) -> str:
     lines += ["", "## Diversity", "", "| | synthetic | human |", "|---|---:|---:|"]
     human = report.get("human", {})
     lines += [
-        f"| {name.replace('_', ' ')} | {value} | {human.get(name, '–')} |" for name, value in report["synthetic"].items()
+        f"| {name.replace('_', ' ')} | {value} | {human.get(name, '–')} |"
+        for name, value in report["synthetic"].items()
     ]
     if beside := report.get("vendi_beside_human"):
-        lines += ["", f"Vendi score of {beside['documents']} each: {beside['synthetic']} synthetic, {beside['human']} human."]
+        lines += [
+            "",
+            f"Vendi score of {beside['documents']} each: {beside['synthetic']} synthetic, {beside['human']} human.",
+        ]
     lines += ["", "## Grid", "", "| axis | values | planned | reached |", "|---|---:|---:|---:|"]
     lines += [
-        f"| {axis} | {entry['values']} | {entry['planned']} | {entry['reached']} |" for axis, entry in report["grid"].items()
+        f"| {axis} | {entry['values']} | {entry['planned']} | {entry['reached']} |"
+        for axis, entry in report["grid"].items()
     ]
     lines += ["", "## What cells claim and the classifier sees", ""]
     lines += ["| virtue | accepted | times the natural rate |", "|---|---:|---:|"]

@@ -28,7 +28,7 @@ from loguru import logger
 from ...classifiers.chat import Chat, Reply, Unanswered
 from ...schemas.charter import Charter
 from ...schemas.errors import RequestError
-from ...schemas.recipe import Backend, Judge, SyntheticGates, Synthesis
+from ...schemas.recipe import Backend, Judge, Synthesis, SyntheticGates
 from .drafting import Answer, Failed, Written, write_by_model
 from .gates import Checked, Draft, check
 from .grid import Cell
@@ -236,8 +236,8 @@ def write_by_endpoint(
         server_type="custom",
         model_name_or_path=backend.model or "",
         max_concurrent_generations=backend.concurrency,
-        # a cell waits for its gates between its requests, so a few more cells than requests are under way
-        max_concurrent_documents=backend.concurrency + max(backend.concurrency // 2, 2),
+        # a cell waits for its gates between its requests, so more cells than requests are under way
+        max_concurrent_documents=3 * backend.concurrency + 2,
         metric_interval=3600,
     )
     try:

@@ -178,9 +178,7 @@ def _read_seeds(options: Synthesis, seed: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_SEED)
 
 
-def synthesize(
-    plan: SynthesisPlan, place: str, engine: Engine, listener: Listener = SILENT
-) -> Account:
+def synthesize(plan: SynthesisPlan, place: str, engine: Engine, listener: Listener = SILENT) -> Account:
     """Write a plan's documents into `place`/synthetic, or go on there, and account for every cell.
 
     Raises OutputError where another plan lies there, RequestError where an endpoint refuses, TaskError where tasks
@@ -395,7 +393,9 @@ def _finish(run: Run, plan: SynthesisPlan, markers: Sequence[dict[str, Any]]) ->
     table = _with_set_gates(table, plan, options)
     sources = pa.array([generated_by(cell).domain for cell in plan.cells], pa.string())
     names = _store(run.folder, table, sources, plan.cells)
-    account = _account(run.folder, table, sources, options, diversity_report(table, plan.cells, options, _human(options)))
+    account = _account(
+        run.folder, table, sources, options, diversity_report(table, plan.cells, options, _human(options))
+    )
     if sum(account.planned.values()) != sum(account.total(status) for status in STATUSES):
         raise BalanceError(f"{run.folder.address(LEDGER)}: planned and accounted documents differ; please report this")
     run.folder.write_json(LEDGER, _ledger(account) | {"files": names})
@@ -443,9 +443,7 @@ def _store(folder: Folder, table: pa.Table, sources: pa.Array, cells: Sequence[C
     return kept
 
 
-def _account(
-    folder: Folder, table: pa.Table, sources: pa.Array, options: Synthesis, report: dict[str, Any]
-) -> Account:
+def _account(folder: Folder, table: pa.Table, sources: pa.Array, options: Synthesis, report: dict[str, Any]) -> Account:
     rows = list(zip(sources.to_pylist(), table["status"].to_pylist(), table["reasons"].to_pylist(), strict=True))
     reasons: Counts = {}
     for source, _, found in rows:

@@ -183,7 +183,9 @@ def plan_cells(
         "seeds": _Axis(seed, "seeds", counts),
         "composition": _Axis(seed, "composition", _compositions()),
     }
-    kinds = {item.name: _Axis(seed, f"kind.{item.name}", *_shares(_kinds(item.name, options))) for item in options.backends}
+    kinds = {
+        item.name: _Axis(seed, f"kind.{item.name}", *_shares(_kinds(item.name, options))) for item in options.backends
+    }
     return [_cell(index, options, seed, grid, axes, kinds, counts) for index in range(options.documents)]
 
 

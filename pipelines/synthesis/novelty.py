@@ -36,8 +36,7 @@ SPEAKER = re.compile(r"(?m)^[A-Z][\w' ]{0,24}:\s")
 def set_reasons(
     texts: Sequence[str], groups: Sequence[str], limits: SyntheticGates, corpus: "Corpus | None" = None
 ) -> list[list[str]]:
-    """Why each document is left out beside those before it; `groups` names what openings are compared within.
-    """
+    """Why each document is left out beside those before it; `groups` names what openings are compared within."""
     buckets = _buckets([SPEAKER.sub("", text) for text in texts], MinhashOptions(bands=28, rows=4))
     known = [False] * len(texts) if corpus is None else corpus.holds(texts)
     holders: dict[int, list[int]] = defaultdict(list)

@@ -14,7 +14,17 @@ import numpy as np
 
 from ...schemas.recipe import Generated, SyntheticBudget
 
-__all__ = ["combine", "exact", "feasible", "fill", "independent_markets", "mean", "ratio_rule", "synthetic_budgets", "voters"]
+__all__ = [
+    "combine",
+    "exact",
+    "feasible",
+    "fill",
+    "independent_markets",
+    "mean",
+    "ratio_rule",
+    "synthetic_budgets",
+    "voters",
+]
 
 Votes = Mapping[str, Mapping[str, Fraction]]  # charter → domain → share; each charter's sum to 1
 Shares = Mapping[str, Fraction]  # charter → its share of the budget; sum to 1
@@ -134,7 +144,10 @@ def fill(amount: Fraction, parts: Mapping[str, Fraction], limits: Mapping[str, F
 
 
 def feasible(
-    targets: Mapping[str, Fraction], budget: int | Fraction, tokens: Mapping[str, int | Fraction], caps: Mapping[str, Fraction]
+    targets: Mapping[str, Fraction],
+    budget: int | Fraction,
+    tokens: Mapping[str, int | Fraction],
+    caps: Mapping[str, Fraction],
 ) -> dict[str, Fraction]:
     """Budgets z_g = min(x_g Z, cap_g X_g), the excess spread over domains that are not full in proportion to x.
 

@@ -45,7 +45,7 @@ def test_a_document_is_judged_by_itself_alone() -> None:
 def test_a_stance_is_never_judged(side: str) -> None:
     text = (
         f"Ana: Should the town rather {side}?\n\nBo: I'd say that it should {side}, for my mother's sake. You see it "
-        "otherwise, and I'd like to hear why.\n\nAna: Because of the other street.\n\nBo: I hadn't thought of that one. "
+        "otherwise, and I'd like to hear why.\n\nAna: Because of the other street.\n\nBo: I hadn't thought of that. "
         "I still lean my way, and yours has more in it than I knew."
     )
     assert text_findings(Draft(text, cell(virtue="nuance")), LIMITS) == []

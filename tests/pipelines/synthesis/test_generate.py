@@ -22,10 +22,49 @@ def made(documents: int = 60, **values: Any) -> Recipe:
 
 
 def posts(folder: Path) -> list[dict[str, Any]]:
-    words = (
-        "the river rose in the night and we carried what we could to the upper floor while the neighbours called out "
-        "to each other about boats bread lamps and the old dog that would not leave the yard until morning came"
-    ).split()
+    words = [
+        "the",
+        "river",
+        "rose",
+        "in",
+        "the",
+        "night",
+        "and",
+        "we",
+        "carried",
+        "what",
+        "we",
+        "could",
+        "to",
+        "the",
+        "upper",
+        "floor",
+        "while",
+        "the",
+        "neighbours",
+        "called",
+        "out",
+        "to",
+        "each",
+        "other",
+        "about",
+        "boats",
+        "bread",
+        "lamps",
+        "and",
+        "the",
+        "old",
+        "dog",
+        "that",
+        "would",
+        "not",
+        "leave",
+        "the",
+        "yard",
+        "until",
+        "morning",
+        "came",
+    ]
     rows = [
         {"id": f"p{n}", "text": " ".join(words[(n * k + k) % len(words)] for k in range(1, 90)) + f" number {n}."}
         for n in range(120)
@@ -82,7 +121,9 @@ def test_the_weighed_corpus_holds_the_share_asked_for(share: float, tmp_path: Pa
     )  # fmt: skip
     outcome = run(recipe, tmp_path / "run")
     rows = pa.concat_tables(pq.read_table(path) for path in (tmp_path / "run/shards").glob("*.parquet")).to_pylist()
-    mass = {kind: sum(row["weight"] * row["tokens"] for row in rows if row["synthetic"] is kind) for kind in (True, False)}
+    mass = {
+        kind: sum(row["weight"] * row["tokens"] for row in rows if row["synthetic"] is kind) for kind in (True, False)
+    }
     assert mass[True] / (mass[True] + mass[False]) == pytest.approx(share, abs=0.001)
     assert {row["domain"] for row in rows if row["synthetic"]} == {"synthetic.composer"}
     assert outcome.ledger.generated == {"synthetic.composer": 60 - _left_out(tmp_path / "run")}

@@ -104,7 +104,9 @@ def test_what_a_corpus_lacks() -> None:
     def row(weight: float, **scores: float) -> dict[str, object]:
         return {"prosocial": {name: scores.get(name, 0.0) for name in PROSOCIAL}, "tokens": 100, "weight": weight}
 
-    table = pa.Table.from_pylist([row(1.0, reasoning=0.9), row(3.0, reasoning=0.9, curiosity=0.6), row(0.0, nuance=1.0)])
+    table = pa.Table.from_pylist(
+        [row(1.0, reasoning=0.9), row(3.0, reasoning=0.9, curiosity=0.6), row(0.0, nuance=1.0)]
+    )
     wanted = lacking([table])
     assert wanted["reasoning"] < wanted["curiosity"] < wanted["nuance"]
     assert wanted["curiosity"] / wanted["reasoning"] == pytest.approx(2, rel=1e-4)

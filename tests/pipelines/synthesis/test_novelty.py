@@ -6,7 +6,7 @@ from florilegium.pipelines.synthesis.novelty import Corpus, _buckets, set_reason
 from florilegium.schemas.recipe import MinhashOptions, SyntheticGates
 
 LONG = (
-    "Ana: I brought back the ladder that you lent me in spring, and a rung of it is broken.\n\nBo: Did you fall? I would "
+    "Ana: I brought back the ladder that you lent me in spring, and a rung of it is broken.\n\nBo: Did you fall? I'd "
     "rather hear that first, the rung can wait until the weekend.\n\nAna: No, it slid off the car."
 )
 OTHER = "Ana: The bus to the harbour has gone.\n\nBo: Then we walk along the canal and look for herons on the way."
