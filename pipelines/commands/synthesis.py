@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
     """Add `synthesize` to the command line."""
     app.command(
         epilog="Example:  florilegium synthesize dialogues -o runs/dialogues   and, by a model:  florilegium "
-        "synthesize dialogues --set 'synthesis.backends=[{name: mine, endpoint: \"https://host/v1\", model: NAME}]' -o runs/mine"
+        "synthesize dialogues --set 'synthesis.backends=[{name: mine, endpoint: \"https://host/v1\", model: NAME}]'"
     )(synthesize)
 
 

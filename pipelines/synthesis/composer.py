@@ -64,7 +64,7 @@ REASONS_WHY = {
     "competing_goods": "Two things were worth having and only one could be had whole, so what was given up was named.",
     "confident_error": "A false thing was said with confidence. To nod was easier, and would have left {a} with it.",
     "grief": "What was lost would not come back, so there was nothing to mend, and words that mend were out of place.",
-    "conflict": "Both were angry, and both had a reason. An answer that saw only one would have sounded like an attack.",
+    "conflict": "Both were angry, and both had a reason. An answer that saw only one would have been an attack.",
     "flattery": "Praise was wished for. It would have cost {b} nothing and been paid for by {a} afterwards.",
     "pressure": "{a} pressed, and had no new reason. To give way then would have been a favour to the moment alone.",
     "shame": "{a} was afraid of looking small. So whatever was said had to be true and had to leave {a} standing.",

@@ -2,7 +2,7 @@
 
 The Vendi score (Friedman and Dieng, arXiv 2210.02410) is exp of the entropy of the eigenvalues of K / n: how many
 documents that share nothing it is worth. Here K is the cosine of TF-IDF vectors of word 1- and 2-grams hashed into
-4,096 dimensions, so no model is needed; scores of sets of unlike size do not compare, so a human set is cut to the same size.
+4,096 dimensions, so no model is needed; scores of sets of unlike size do not compare, so a human set is cut to size.
 distinct-n is the share of different n-grams, self-BLEU the mean BLEU-4 of a document against the others (lower is
 more diverse).
 """
@@ -136,7 +136,8 @@ def diversity_report(
 def _coverage(axis: str, cells: Sequence[Cell], statuses: Sequence[str]) -> dict[str, Any]:
     values = {
         "virtue": list(load_grid().virtues), "situation": list(load_grid().situations),
-        "quiet": list(load_grid().quiet), "relation": list(load_grid().relations), "setting": list(load_grid().settings),
+        "quiet": list(load_grid().quiet), "relation": list(load_grid().relations),
+        "setting": list(load_grid().settings),
         "difficulty": list(load_grid().difficulties), "length": list(load_grid().lengths),
         "register": list(load_grid().registers), "kind": ["dialogue", "recontextualised", "reasons"],
     }[axis]  # fmt: skip

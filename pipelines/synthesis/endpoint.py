@@ -28,25 +28,40 @@ from loguru import logger
 from ...classifiers.chat import Chat, Reply, Unanswered
 from ...schemas.charter import Charter
 from ...schemas.errors import RequestError
-from ...schemas.recipe import Backend, Judge, Synthesis, SyntheticGates
+from ...schemas.recipe import Backend, Synthesis, SyntheticGates
 from .drafting import Answer, Failed, Written, write_by_model
 from .gates import Checked, Draft, check
 from .grid import Cell
 
-__all__ = ["Gatekeeper", "answerer", "chat_of", "probe", "write_by_endpoint"]
+__all__ = ["Gatekeeper", "answerer", "chat_of", "chats", "completed", "probe", "write_by_endpoint"]
 
 GATHER_SECONDS = 0.01  # so long drafts wait for others to be checked with
 CRITIQUE_TOKENS = 500
 
 
-def chat_of(backend: Backend | Judge, **parameters: Any) -> Chat:
-    """The connection to a backend or judge. Raises InputError for an address that would expose the key."""
-    limits = {} if isinstance(backend, Judge) else {"timeout": backend.timeout_seconds, "attempts": backend.attempts}
-    return Chat(backend.endpoint or "", backend.model or "", backend.key_variable, parameters=parameters, **limits)
+def chat_of(backend: Backend, **parameters: Any) -> Chat:
+    """The connection to a backend. Raises InputError for an address that would expose the key."""
+    return Chat(
+        backend.endpoint or "",
+        backend.model or "",
+        backend.key_variable,
+        timeout=backend.timeout_seconds,
+        attempts=backend.attempts,
+        parameters=parameters,
+    )
+
+
+def chats(backend: Backend) -> dict[bool, Chat]:
+    """A backend's connections: for writing (False) and, cooler, for critiques (True)."""
+    writing = backend.model_dump(include={"temperature", "top_p", "max_tokens"})
+    return {
+        False: chat_of(backend, **writing),
+        True: chat_of(backend, temperature=0, max_tokens=min(CRITIQUE_TOKENS, backend.max_tokens)),
+    }
 
 
 def probe(backend: Backend) -> None:
-    """Ask for one word. Raises RequestError where the endpoint refuses, RunError's kin stays away: silence may pass."""
+    """Ask for one word. Raises RequestError where the endpoint refuses or does not answer."""
     try:
         chat_of(backend, max_tokens=16).ask([{"role": "user", "content": "Say yes."}], "probe", str, threading.Event())
     except Unanswered as error:
@@ -88,7 +103,8 @@ class Gatekeeper:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _some_text(content: str) -> str:
+def completed(content: str) -> str:
+    """The text of an answer. Raises ValueError where there is none."""
     if not content.strip():
         raise ValueError("an empty choice")
     return content
@@ -99,11 +115,7 @@ class _Server(InferenceServer):
 
     def __init__(self, config: InferenceConfig, rank: int, backend: Backend) -> None:
         super().__init__(config, rank)
-        writing = backend.model_dump(include={"temperature", "top_p", "max_tokens"})
-        self._chats = {
-            False: chat_of(backend, **writing),
-            True: chat_of(backend, temperature=0, max_tokens=min(CRITIQUE_TOKENS, backend.max_tokens)),
-        }
+        self._chats = chats(backend)
         self._pool = ThreadPoolExecutor(backend.concurrency, thread_name_prefix="endpoint")
         self._stop = threading.Event()
         self._first = asyncio.Lock()
@@ -120,9 +132,6 @@ class _Server(InferenceServer):
 
     def get_base_url(self) -> str:
         return self._chats[False].endpoint
-
-    async def server_cleanup(self) -> None:
-        await super().server_cleanup()
 
     async def __aexit__(self, *error: Any) -> None:
         self._stop.set()
@@ -141,7 +150,7 @@ class _Server(InferenceServer):
         if self._stop.is_set():
             raise InferenceError(None, "stopped")
         chat = self._chats[payload["critique"]]
-        work = partial(chat.ask, payload["messages"], payload["name"], _some_text, self._stop)
+        work = partial(chat.ask, payload["messages"], payload["name"], completed, self._stop)
         try:
             _, reply = await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except Unanswered as error:

@@ -42,6 +42,7 @@ from .diversity import diversity_report, render_report
 from .drafting import Written, write_by_composer
 from .gates import GATES_VERSION
 from .grid import Cell, cells_from, cells_table, lacking, load_grid, plan_cells
+from .judges import judge
 from .novelty import Corpus, set_reasons
 from .prompts import prompts_digest
 from .records import SYNTHETIC, generated_by, rows_table
@@ -393,9 +394,11 @@ def _finish(run: Run, plan: SynthesisPlan, markers: Sequence[dict[str, Any]]) ->
     table = _with_set_gates(table, plan, options)
     sources = pa.array([generated_by(cell).domain for cell in plan.cells], pa.string())
     names = _store(run.folder, table, sources, plan.cells)
-    account = _account(
-        run.folder, table, sources, options, diversity_report(table, plan.cells, options, _human(options))
-    )
+    report = diversity_report(table, plan.cells, options, _human(options))
+    if options.judges:
+        accepted = table.filter(pc.equal(table["status"], "accepted"))
+        report |= judge(accepted.select(["id", "text", "versions"]).to_pylist(), options.judges)
+    account = _account(run.folder, table, sources, options, report)
     if sum(account.planned.values()) != sum(account.total(status) for status in STATUSES):
         raise BalanceError(f"{run.folder.address(LEDGER)}: planned and accounted documents differ; please report this")
     run.folder.write_json(LEDGER, _ledger(account) | {"files": names})

@@ -8,7 +8,8 @@ from florilegium.pipelines.synthesis.grid import Cell
 
 DEFAULTS = {
     "index": 0, "id": "0" * 32, "backend": "test", "kind": "dialogue", "virtue": "compassion",
-    "situation": "lost_wallet", "relation": "friends", "setting": "a village", "difficulty": "none", "quiet": None, "question": None,
+    "situation": "lost_wallet",
+    "relation": "friends", "setting": "a village", "difficulty": "none", "quiet": None, "question": None,
     "falsehood": None, "length": "short", "register": "plain", "charter": None, "seed_source": None, "seed": None,
 }  # fmt: skip
 

@@ -118,7 +118,7 @@ def test_what_does_not_pass_is_kept_with_its_reason(fault: str, reason: str, tmp
 def test_a_critique_cites_lines_and_leads_to_a_revision(tmp_path: Path) -> None:
     good = "\n\n".join(["Ana: You were late again and I stood in the rain for you.",
         "Bo: I was, and I'm sorry that you got wet. What can I do so that you needn't wait outside?",
-        "Ana: Give me the key.", "Bo: It's yours. Thank you for saying it so plainly, I was afraid to lose you."])  # fmt: skip
+        "Ana: Give me the key.", "Bo: It's yours. Thank you for saying it, I was afraid to lose you."])  # fmt: skip
     preachy = good.replace("Give me the key.", "Now I truly understand that I was wrong. You changed my life.")
 
     def answer(number: int, body: dict[str, Any]) -> str:
