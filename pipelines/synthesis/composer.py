@@ -28,7 +28,7 @@ TAKING_UP = {
     "plain": (
         ("I hadn't looked at it from there.", "Nor had I, until you said it."),
         ("And that would be enough?", "For today it would be."),
-        ("Say that last bit again, please.", "Only that there's no rush."),
+        ("Let me think about that.", "Do. It keeps."),
     ),
     "warm": (
         ("That's kind of you.", "It isn't much."),
@@ -67,7 +67,7 @@ REASONS_WHY = {
     "conflict": "Both were angry, and both had a reason. An answer that saw only one would have been an attack.",
     "flattery": "Praise was wished for. It would have cost {b} nothing and been paid for by {a} afterwards.",
     "pressure": "{a} pressed, and had no new reason. To give way then would have been a favour to the moment alone.",
-    "shame": "{a} was afraid of looking small. So whatever was said had to be true and had to leave {a} standing.",
+    "shame": "Somebody there was afraid of looking small. What was said had to be true and had to leave them standing.",
     "scarcity": "There was too little to go round. Pretending otherwise would have used up time as well.",
     "uncertainty": "The answer could not be known yet, and a firm guess would have been taken for knowledge.",
 }
@@ -124,7 +124,8 @@ ACKNOWLEDGING = {
 
 
 def _acknowledge(cell: Cell, variant: int) -> str:
-    words = ACKNOWLEDGING[cell.register]
+    solemn = cell.difficulty == "grief" or cell.quiet == "says_little"
+    words = ACKNOWLEDGING["warm" if solemn else cell.register]
     return words[_pick(cell, "acknowledge", variant, words)]
 
 

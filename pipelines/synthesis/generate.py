@@ -14,6 +14,7 @@ worth nothing: its task is done again.
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -248,14 +249,10 @@ class _Teller:
         self.started = self.spoken = 0.0
 
     def phase(self, name: str, tasks: int, finished: int) -> None:
-        import time
-
         self.started = self.spoken = time.monotonic()
         self.listener.phase(name, tasks, finished)
 
     def update(self, finished: int, documents: int, size: int, rejects: int) -> None:
-        import time
-
         self.listener.update(finished, documents, 0, rejects)
         now = time.monotonic()
         if documents and now - self.spoken > 10:
