@@ -48,8 +48,6 @@ __all__ = [
 
 SLICE_ROWS = 1 << 16
 FREE_KEYS = (
-    "shares", "budget_tokens", "epoch_cap", "quorum", "bridging", "unspent", "unscored", "rehydration", "synthetic",
-)  # fmt: skip
     "shares",
     "budget_tokens",
     "epoch_cap",
