@@ -64,8 +64,8 @@ def judge(rows: Sequence[dict[str, Any]], judges: Sequence[Judge]) -> dict[str, 
     for one, other in combinations(sorted(grades), 2):
         shared = sorted(grades[one].keys() & grades[other].keys())
         if shared:
-            pair = [np.array([grades[name][row] for row in shared]) for name in (one, other)]
-            agreement[f"{one} and {other}"] = {"documents": len(shared), "kappa": quadratic_kappa(*pair, 4)}
+            first, second = (np.array([grades[name][row] for row in shared]) for name in (one, other))
+            agreement[f"{one} and {other}"] = {"documents": len(shared), "kappa": quadratic_kappa(first, second, 4)}
     return {"judges": report, "agreement": agreement}
 
 

@@ -70,7 +70,7 @@ def test_every_row_says_where_it_comes_from(tmp_path: Path) -> None:
         assert row["charter"] in ("stoa", "care")
         assert row["charter_digest"]
         assert row["critiques"] == ["[]"]
-        assert row["requests"] == 2 + 2 * row["revisions"] - (row["revisions"] > 0) * row["revisions"]
+        assert row["requests"] == 2 + row["revisions"]  # a draft, a critique, and each revision
         assert {score["name"] for score in row["gate_scores"]} == {"virtue", "toxic", "language", "words"}
         assert row["cell"]["situation"]
     used = sum(row["prompt_tokens"] + 2 * row["completion_tokens"] for row in rows(tmp_path, "accepted", "refused"))
@@ -154,11 +154,9 @@ def test_a_key_that_expires_on_the_way_is_no_storm(tmp_path: Path) -> None:
     with serve(Server(expire)) as server, pytest.raises(Exception, match="401"):
         run(recipe(server.address, 200), tmp_path)
     assert len(server.asked) <= 5 + 3 * 4  # what was under way
-    server.key, asked = KEY, len(server.asked)
     with serve(Server()) as server:
         run(recipe(server.address, 200), tmp_path)
     balanced(tmp_path, 200)
-    assert asked
 
 
 def test_the_key_is_written_nowhere(tmp_path: Path) -> None:
