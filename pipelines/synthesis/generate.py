@@ -354,12 +354,13 @@ class _Journal:
                     break
                 if number:
                     result = Written(**entry)
-                    self.known[result.id] = result
+                    if result.status != "failed":  # what failed in an attempt that was killed is asked for again
+                        self.known[result.id] = result
                 whole += len(line)
         return whole
 
     def append(self, result: Written) -> None:
-        """Keep a finished cell; a failed one is asked for again by the next attempt, if there is one."""
+        """Keep a finished cell."""
         if self._file is not None:
             self._line(result.to_json())
 
