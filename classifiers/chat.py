@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +44,7 @@ class Reply:
     content: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    finish_reason: str | None = None  # `length` where the model was cut off
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -61,6 +62,7 @@ class Chat:
     timeout: float = 60.0  # seconds, for the first byte and again for the rest
     attempts: int = 6
     seed: int = 7
+    parameters: dict[str, Any] = field(default_factory=lambda: {"temperature": 0})
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
@@ -103,7 +105,7 @@ class Chat:
         raise Unanswered(f"{trouble} (after {self.attempts} attempts)")
 
     def _post(self, messages: Sequence[dict[str, str]]) -> Reply:
-        body = {"model": self.model, "messages": list(messages), "temperature": 0}
+        body = {"model": self.model, "messages": list(messages), **self.parameters}
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "florilegium"}
         request = urllib.request.Request(
             f"{self.endpoint.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers, method="POST"
@@ -114,13 +116,16 @@ class Chat:
             payload = self._read(response)
         try:
             answer = json.loads(payload)
-            content = answer["choices"][0]["message"]["content"]
+            choice = answer["choices"][0]
+            content = choice["message"]["content"]
         except (ValueError, LookupError, TypeError):
             raise ValueError("not a chat completion") from None
         if not isinstance(content, str):
             raise ValueError("a chat completion without text")
         usage = answer.get("usage") if isinstance(answer.get("usage"), dict) else {}
-        return Reply(content, _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+        finish = choice.get("finish_reason")
+        counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        return Reply(content, *counts, finish if isinstance(finish, str) else None)
 
     def _read(self, response: Any) -> bytes:
         """The whole answer, unless it is endless in bytes or in time."""

@@ -14,6 +14,7 @@ import typer
 from ..schemas.errors import FlorilegiumError, RequestError
 from .commands import charters as charter_commands
 from .commands import classifiers, inspection
+from .commands import synthesis as synthesis_commands
 
 __all__ = ["app", "main"]
 
@@ -75,9 +76,8 @@ def run(
     from .recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides)
-    plan = plan_run(loaded, since)
     if dry_run:
-        _print_plan(plan, as_json)
+        _print_plan(plan_run(loaded, since), as_json)
         return
     from .console import listen
     from .engines import load_engine
@@ -85,8 +85,14 @@ def run(
     from .summary import summarize
 
     place = output or loaded.output.path or f"runs/{loaded.name}"
+    plan = plan_run(loaded, since)
     with listen() as listener:
-        outcome = execute(plan, place, load_engine(engine, workers or _cores(place), engine_options), listener)
+        team = load_engine(engine, workers or _cores(place), engine_options)
+        if loaded.synthesis is not None:
+            from .synthesis.generate import with_synthetic_inputs
+
+            plan = plan_run(with_synthetic_inputs(loaded, place, team, listener), since)
+        outcome = execute(plan, place, team, listener)
     summarize(outcome, as_json)
 
 
@@ -166,6 +172,7 @@ def validate(run_folder: RunArgument, as_json: JsonOption = False) -> None:
 charter_commands.register(app)
 classifiers.register(app)
 inspection.register(app)
+synthesis_commands.register(app)
 
 
 def _print_plan(plan: Any, as_json: bool) -> None:

@@ -14,6 +14,7 @@ __all__ = ["listen"]
 LINE_SECONDS = 10.0
 WORDS = {
     "boilerplate": "Find boilerplate",
+    "synthesize": "Synthesize",
     "score": "Score",
     "pair": "Pair near-duplicates",
     "cluster": "Cluster them",

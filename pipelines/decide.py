@@ -17,12 +17,14 @@ from pydantic import BaseModel
 from ..schemas.document import CONTAMINATION, to_thousandths
 from ..schemas.recipe import (
     C4,
+    COMPOSER,
     Decontamination,
     Domain,
     FineWeb,
     GopherQuality,
     GopherRepetition,
     Policy,
+    Recipe,
     Takedown,
     Weighing,
 )
@@ -37,6 +39,7 @@ __all__ = [
     "RULE_SETS",
     "Reasons",
     "assign_domains",
+    "composer_reasons",
     "contamination_reasons",
     "content_reasons",
     "provenance_reasons",
@@ -84,6 +87,7 @@ REASONS = {
     },
     "classify.quality": "quality below the recipe's floor",
     **{f"classify.toxic.{harm}": f"toxic {harm} above the harm floor" for harm in HARMS},
+    "synthesis.composer": "written by `composer`, and the recipe does not say `synthesis.allow_composer`",
     "charters.quorum": "charters with at least the quorum of shares reject it for harm",
     "dedup.exact": "another document has the same normalised text",
     "dedup.near": "a better document shares most of its shingles, directly or through others",
@@ -161,6 +165,15 @@ def contamination_reasons(table: pa.Table, options: Decontamination) -> Reasons:
     return reasons
 
 
+def composer_reasons(table: pa.Table, recipe: Recipe) -> Reasons:
+    """`synthesis.composer` for documents of the offline composer, unless the recipe wants them in its shards."""
+    reasons = Reasons(table.num_rows)
+    sources = [name for name, source in recipe.weighing.synthetic.sources.items() if source.backend == COMPOSER]
+    if sources and not (recipe.synthesis and recipe.synthesis.allow_composer):
+        reasons.add("synthesis.composer", _is_in(table["source"], sources))
+    return reasons
+
+
 def _takedown(table: pa.Table, takedown: Takedown) -> Iterator[tuple[str, Mask]]:
     ids = list(takedown.ids)
     if ids:
@@ -235,11 +248,16 @@ def _scores(table: pa.Table, policy: Policy) -> Iterator[tuple[str, Mask]]:
 
 
 def assign_domains(table: pa.Table, weighing: Weighing) -> pa.Array:
-    """The domain of each row: the first of the recipe's domains that matches, else its column's value."""
+    """The domain of each row: the first of the recipe's domains that matches, else its column's value.
+
+    Synthetic documents have domains of their own, a backend or a backend's source of seeds each.
+    """
     chosen = table[weighing.domain_column].combine_chunks().fill_null("unknown").to_numpy(zero_copy_only=False)
     chosen = chosen.astype(object)
     for domain in reversed(weighing.domains):
         chosen[_matches(table, domain)] = domain.name
+    for source, generated in weighing.synthetic.sources.items():
+        chosen[_is_in(table["source"], [source])] = generated.domain
     return pa.array(chosen, pa.string())
 
 

@@ -20,6 +20,7 @@ def build_ledger(score: Iterable[Marker], decide: Iterable[Marker], weigh: Itera
     ledger = Ledger()
     for marker in score:
         _add(ledger.read, marker["read"])
+        _add(ledger.generated, marker.get("generated", {}))
         add_counts(ledger.skipped, marker["skipped"])
         _add(ledger.boilerplate_lines, marker["boilerplate_lines"])
     for marker in decide:

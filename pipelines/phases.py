@@ -2,6 +2,7 @@
 
     boilerplate ─▶ score ─▶ pair ─▶ cluster ─▶ rank ─▶ keep ─▶ decide ─▶ (plan) ─▶ weigh ─▶ shard ─▶ reject
                                                                                           ─▶ (ledger, manifest)
+    synthesize, before all others, in a folder of its own (`synthesis/generate.py`)
 
 A phase is a list of tasks over files; an engine runs them anywhere. The steps in parentheses are
 small and run in the driver, as does the index of evaluation sets, which score tasks look up. `boilerplate`
@@ -37,7 +38,17 @@ from .storage import Folder, explain_os_error
 from .weighing.histogram import Histogram
 from .weighing.plan import WeightPlan, build_plan
 
-__all__ = ["PHASES", "Outcome", "execute", "run_task", "scoring_of", "store_marker", "store_note"]
+__all__ = [
+    "PHASES",
+    "Outcome",
+    "execute",
+    "execute_phase",
+    "only_one",
+    "run_task",
+    "scoring_of",
+    "store_marker",
+    "store_note",
+]
 
 ATTEMPTS = 3
 RUN_INDEX = "scored/index.json"
@@ -145,6 +156,12 @@ def _reject(run: Run, index: int, payload: Payload, progress: Progress) -> Marke
     return marker
 
 
+def _synthesize(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    from .synthesis.generate import synthesize_part
+
+    return synthesize_part(run, index, payload, progress)
+
+
 PHASES: dict[str, Callable[[Run, int, Payload, Progress], Marker]] = {
     "boilerplate": _boilerplate,
     "score": _score,
@@ -156,6 +173,7 @@ PHASES: dict[str, Callable[[Run, int, Payload, Progress], Marker]] = {
     "weigh": _weigh,
     "shard": _shard,
     "reject": _reject,
+    "synthesize": _synthesize,
 }
 
 
@@ -204,13 +222,18 @@ def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT
     folder = Folder(url)
     if folder.is_in_memory and not engine.shares_memory:
         raise OutputError(f"{url}: only one process can see this memory; use --workers 1 or a folder on disk")
-    with _only_one(folder):
+    with only_one(folder):
         if plan.since == folder.absolute_url():
             raise OutputError(f"--since {url} is the output itself; the same command goes on there without it")
         run = start_run(plan, url)
         if plan.evaluation is not None:
             store_index(run.folder, plan.evaluation)
         return _Driver(run, engine, listener, plan.scored_in or plan.since).drive()
+
+
+def execute_phase(run: Run, engine: Engine, listener: Listener, phase: str, payloads: list[Payload]) -> list[Marker]:
+    """One phase alone, with retries and resume; the markers of its tasks, in their order."""
+    return _Driver(run, engine, listener)._phase(phase, payloads)
 
 
 class _Driver:
@@ -376,7 +399,7 @@ def _note_name(phase: str, index: int) -> str:
 
 
 @contextlib.contextmanager
-def _only_one(folder: Folder) -> Iterator[None]:
+def only_one(folder: Folder) -> Iterator[None]:
     """Hold a local run's folder; the lock ends with the process, however it ends."""
     if not folder.is_local:
         yield

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from ..schemas.charter import Charter
 from ..schemas.document import SCHEMA_VERSION
-from ..schemas.errors import InputError, OutputError, RequestError, RunError
+from ..schemas.errors import InputError, OutputError, RecipeError, RequestError, RunError
 from ..schemas.hashing import digest
 from ..schemas.recipe import Input, Recipe
 from ..schemas.run import Manifest
@@ -92,7 +92,7 @@ def plan_run(recipe: Recipe, since: str | None = None) -> RunPlan:
     `since` is the folder of another run: what it scored of the same files is not scored again. It is refused
     when it was made with other settings, or shares no file.
     """
-    recipe, charters = _with_charters(recipe)
+    recipe, charters = _with_charters(_with_synthetic(recipe))
     splits = [split for item in recipe.inputs for split in plan_splits(item, recipe.reading)]
     earlier = None if since is None else open_run(since)
     if earlier is not None:
@@ -199,7 +199,7 @@ def _decision_identity(recipe: Recipe, charters: Mapping[str, Charter]) -> dict[
     return {
         "dedup": digest([DEDUP_VERSION, NEAR_VERSION, recipe.dedup.model_dump(mode="json")]),
         "policy": digest(policy),
-        "weighing": digest(recipe.weighing.model_dump(mode="json")),
+        "weighing": digest(recipe.weighing.meaning()),
         "charters": {name: charter.digest() for name, charter in sorted(charters.items())},
         "output": digest(recipe.output.model_dump(mode="json", exclude={"path", "run_bytes"})),
     }
@@ -211,11 +211,27 @@ def _with_charters(recipe: Recipe) -> tuple[Recipe, dict[str, Charter]]:
     return recipe.model_copy(update={"weighing": weighing}), charters
 
 
+def _with_synthetic(recipe: Recipe) -> Recipe:
+    """The recipe with its synthetic inputs named to the weigher. RecipeError where there is nothing beside them."""
+    sources = {item.name: item.synthetic for item in recipe.inputs if item.synthetic is not None}
+    if not any(item.synthetic is None for item in recipe.inputs):
+        raise RecipeError(
+            f"recipe {recipe.name}: a run needs inputs that are not synthetic; add some, or use `synthesize`"
+        )
+    budget = recipe.weighing.synthetic.model_copy(update={"sources": sources})
+    return recipe.model_copy(update={"weighing": recipe.weighing.model_copy(update={"synthetic": budget})})
+
+
 def recipe_digest(recipe: Recipe, charters: Mapping[str, Charter]) -> str:
     """Digest of what a recipe means, without the places where its inputs, lists and output lie."""
     values = recipe.model_dump(mode="json", exclude={"output": {"path"}, "name": True, "description": True})
     for item in values["inputs"]:
         item.pop("paths")
+        if item["synthetic"] is None:
+            item.pop("synthetic")
+    values["weighing"] = recipe.weighing.meaning()
+    if values["synthesis"] is None:
+        values.pop("synthesis")
     values.pop("reading")
     if values["decontamination"] is None:  # a recipe without it means what it meant before there was one
         values.pop("decontamination")
@@ -231,7 +247,8 @@ def recipe_digest(recipe: Recipe, charters: Mapping[str, Charter]) -> str:
 
 def _fields(item: Input) -> list[Any]:
     """How an input's records become documents."""
-    return [item.fields.model_dump(mode="json"), item.license, item.language]
+    fields = [item.fields.model_dump(mode="json"), item.license, item.language]
+    return fields if item.synthetic is None else [*fields, item.synthetic.model_dump(mode="json")]
 
 
 def _environment() -> dict[str, str]:

@@ -47,7 +47,17 @@ __all__ = [
 ]
 
 SLICE_ROWS = 1 << 15
-FREE_KEYS = ("shares", "budget_tokens", "epoch_cap", "quorum", "bridging", "unspent", "unscored", "rehydration")
+FREE_KEYS = (
+    "shares",
+    "budget_tokens",
+    "epoch_cap",
+    "quorum",
+    "bridging",
+    "unspent",
+    "unscored",
+    "rehydration",
+    "synthetic",
+)
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]

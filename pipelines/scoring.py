@@ -172,10 +172,10 @@ def _with_language(batch: pa.RecordBatch, language: str | None) -> pa.RecordBatc
     return batch.append_column("language", pa.array([language] * batch.num_rows, pa.string()))
 
 
-def _unkeyed(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _unkeyed(batch: pa.RecordBatch, synthetic: bool = False) -> pa.RecordBatch:
     """A batch that all stages have seen, with its `scored_schema` but `key`, and BUCKETS where there are some."""
     batch = batch.append_column("bytes", pc.binary_length(batch["text"]))
-    batch = batch.append_column("synthetic", pa.array(np.zeros(batch.num_rows, bool)))
+    batch = batch.append_column("synthetic", pa.array(np.full(batch.num_rows, synthetic)))
     schema = scored_schema(batch.schema.names)
     schema = schema.remove(schema.get_field_index("key"))
     scored = pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
@@ -262,6 +262,8 @@ class SplitWriter:
 
     def __init__(self, scoring: Scoring) -> None:
         self._source = scoring.split.source
+        source = next(item for item in scoring.recipe.inputs if item.name == self._source)
+        self._synthetic = source.synthetic is not None
         self._runs = RunWriter(scoring.folder, scoring.prefix, scoring.recipe.seed, scoring.recipe.output.run_bytes)
         self._rows = self._text_bytes = 0
         self.due = 0  # the number of the piece that comes next
@@ -277,7 +279,7 @@ class SplitWriter:
         self.due += 1
         started = time.perf_counter()
         if piece.batch is not None:
-            batch = _unkeyed(piece.batch)
+            batch = _unkeyed(piece.batch, self._synthetic)
             size = pc.sum(batch["bytes"]).as_py() or 0
             self._rows += batch.num_rows
             self._text_bytes += size
@@ -292,7 +294,8 @@ class SplitWriter:
         return {
             "outputs": self._runs.outputs,
             "bands": self._runs.bands,
-            "read": {self._source: self._rows},
+            "read": {} if self._synthetic else {self._source: self._rows},
+            "generated": {self._source: self._rows} if self._synthetic else {},
             "text_bytes": self._text_bytes,
             "seconds": self._seconds,
             **piece.counts,

@@ -35,6 +35,7 @@ from .decide import (
     POLICY_COLUMNS,
     Reasons,
     assign_domains,
+    composer_reasons,
     contamination_reasons,
     content_reasons,
     provenance_reasons,
@@ -110,6 +111,7 @@ def _judge(run: Run, table: pa.Table) -> _Judged:
     usable = ~reasons.any()
     duplicate, cluster_size = exact_duplicates(table, eligible=usable)
     reasons.extend(content_reasons(table, recipe.policy))
+    reasons.extend(composer_reasons(table, recipe))
     if CONTAMINATION.name in table.column_names and recipe.decontamination is not None:
         reasons.extend(contamination_reasons(table, recipe.decontamination))
     scores = ScoreTable.from_batch(table)

@@ -86,12 +86,15 @@ class Folder:
         return folder.filesystem.exists(folder._path(name))
 
     def is_empty(self) -> bool:
-        """True when nothing but our own lock file lies here."""
+        """True when nothing but our own lock file, and documents that were generated for the run, lies here."""
         if not self.filesystem.exists(self.root):
             return True
         if not self.filesystem.isdir(self.root):
             raise OutputError(f"{self.url} is a file; give a folder for the run")
-        return all(entry.rsplit("/", 1)[-1] == "run.lock" for entry in self.filesystem.ls(self.root, detail=False))
+        return all(
+            entry.rsplit("/", 1)[-1] in ("run.lock", "synthetic")
+            for entry in self.filesystem.ls(self.root, detail=False)
+        )
 
     def names(self, pattern: str) -> list[str]:
         """Names that match a glob pattern, sorted."""

@@ -38,6 +38,7 @@ def _lines(outcome: Outcome) -> list[str]:
     shards, tokens, weighted = figures["shards"], figures["tokens"].get("kept", 0), figures["weighted_tokens"]
     lines = [
         f"Read        {documents['read']:>12,} documents ({sum(figures['skipped'].values()):,} other records skipped)",
+        *([f"Generated   {documents['generated']:>12,} synthetic documents"] if documents["generated"] else []),
         f"Kept        {documents['kept']:>12,} in {shards} shards: {tokens:,} tokens, {weighted:,.0f} weighted",
         f"Upweighted  {figures['upweighted']:>12,} (weight above 1)",
         f"Unweighted  {documents['unweighted']:>12,} (no charter asks for them)",

@@ -124,8 +124,8 @@ def _ledger(run: Run, check: Check) -> None:
     check.looked_at = ledger.total("read") + ledger.total("generated")
     shard_rows = sum(table.rows for table in run.manifest.shards)
     check_balance(ledger, shard_rows, sum(table.rows for table in run.manifest.rejects))
-    if ledger.total("read") != sum(table.rows for table in run.manifest.scored):
-        raise BalanceError("the scored files do not hold as many rows as the ledger counts as read")
+    if ledger.total("read") + ledger.total("generated") != sum(table.rows for table in run.manifest.scored):
+        raise BalanceError("the scored files do not hold as many rows as the ledger counts as read and generated")
 
 
 def _duplicates(run: Run, check: Check) -> None:

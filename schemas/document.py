@@ -21,6 +21,7 @@ from .taxonomy import HARMS, PROSOCIAL
 
 __all__ = [
     "CONTAMINATION",
+    "GENERATED_KEY",
     "GRID",
     "HARM",
     "LEXICON",
@@ -44,6 +45,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 GRID = 1000
 
+GENERATED_KEY = b"florilegium.synthetic"  # of a Parquet file's metadata: which backend and seeds, as JSON
 TIMESTAMP = pa.timestamp("ms", tz="UTC")
 PROVENANCE = pa.struct([pa.field("file", pa.string()), pa.field("offset", pa.int64())])
 PROSOCIAL_SCORES = pa.struct([pa.field(name, pa.float32()) for name in PROSOCIAL])

@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from .taxonomy import HARMS
+from .taxonomy import HARMS, PROSOCIAL
 
 __all__ = [
     "C4",
+    "COMPOSER",
+    "Backend",
     "BoilerplateOptions",
     "ClassifyOptions",
     "Decontamination",
@@ -20,9 +22,11 @@ __all__ = [
     "ExtractionOptions",
     "Fields",
     "FineWeb",
+    "Generated",
     "GopherQuality",
     "GopherRepetition",
     "Input",
+    "Judge",
     "LanguageOptions",
     "LexiconOptions",
     "MinhashOptions",
@@ -35,6 +39,9 @@ __all__ = [
     "Rehydration",
     "Stages",
     "StatisticsOptions",
+    "Synthesis",
+    "SyntheticBudget",
+    "SyntheticGates",
     "Takedown",
     "TokensOptions",
     "Weighing",
@@ -69,6 +76,18 @@ class Fields(Model):
     group: str | None = None
 
 
+class Generated(Model):
+    """Says that an input's documents were generated: by which backend, and out of which seed documents."""
+
+    backend: Name
+    seeds: Name | None = None
+
+    @property
+    def domain(self) -> str:
+        """The domain of such documents, whatever domains the recipe defines."""
+        return ".".join(["synthetic", self.backend, *([self.seeds] if self.seeds else [])])
+
+
 class Input(Model):
     """One named source of documents."""
 
@@ -81,6 +100,7 @@ class Input(Model):
     dataset: str | None = None  # format huggingface: hub name, local folder, or save_to_disk folder
     config: str | None = None
     split: str = "train"
+    synthetic: Generated | None = None  # for documents that a model or `composer` wrote
 
     @model_validator(mode="after")
     def _has_a_place(self) -> "Input":
@@ -353,6 +373,19 @@ class Rehydration(Model):
     spam_size: Annotated[int, Field(ge=2)] = 1000
 
 
+class SyntheticBudget(Model):
+    """How much of the weighed corpus may be generated; shares of its tokens, of natural and synthetic ones together.
+
+    A small number of poisoned documents suffices to poison a model, so every backend and every source of seed
+    documents has a limit of its own.
+    """
+
+    share: Annotated[float, Field(ge=0, le=0.3)] = 0.01
+    per_backend: Annotated[float, Field(gt=0, le=0.3)] = 0.3  # at most this from one backend
+    per_seed_source: Annotated[float, Field(gt=0, le=0.3)] = 0.001  # at most this from one source of seeds
+    sources: dict[str, Generated] = Field(default_factory=dict)  # taken from the inputs that say `synthetic`
+
+
 class Weighing(Model):
     """Who decides, with how much of the budget (pipelines/weighing/README.md)."""
 
@@ -368,6 +401,11 @@ class Weighing(Model):
     unspent: Literal["redistribute", "move", "leave"] = "redistribute"
     unscored: Literal["exclude", "neutral"] = "exclude"
     rehydration: Rehydration | None = None  # off unless given; {} takes the defaults
+    synthetic: SyntheticBudget = SyntheticBudget()  # binds where an input says that it is `synthetic`
+
+    def meaning(self) -> dict[str, Any]:
+        """What decides weights, as plain values; a recipe without synthetic inputs means what it meant before."""
+        return self.model_dump(mode="json", exclude=None if self.synthetic.sources else {"synthetic"})
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "Weighing":
@@ -382,6 +420,109 @@ class Weighing(Model):
         if len(names) > MAX_DOMAINS:
             raise ValueError(f"weighing.domains: {len(names)} domains, at most {MAX_DOMAINS}")
         return self
+
+
+COMPOSER = "composer"
+
+
+class Backend(Model):
+    """Who writes: an OpenAI-compatible endpoint and a model there, or `composer`, which needs neither."""
+
+    name: Name = COMPOSER
+    endpoint: str | None = None  # such as https://host/v1
+    model: str | None = None
+    key_variable: str = "FLORILEGIUM_API_KEY"  # of the environment; the key itself never stands in a recipe
+    share: Annotated[float, Field(gt=0)] = 1.0  # its part of the documents, beside the other backends'
+    concurrency: Annotated[int, Field(ge=1, le=512)] = 16  # requests at a time, of one task
+    timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.9
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Annotated[int, Field(ge=16)] = 1200
+    prices: tuple[float, float] | None = None  # money a million tokens, read and written; for the cost shown
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Backend":
+        if (self.endpoint is None) != (self.name == COMPOSER):
+            raise ValueError(
+                f"backend {self.name!r}: `composer` is the one backend without an endpoint; give the others `endpoint` "
+                "and `model`"
+            )
+        if self.endpoint is not None and not self.model:
+            raise ValueError(f"backend {self.name!r}: give `model`, the name that the endpoint knows it by")
+        return self
+
+
+class Judge(Model):
+    """A model that compares and grades what was accepted; best of another family than the backend's."""
+
+    name: Name
+    endpoint: str
+    model: str
+    key_variable: str = "FLORILEGIUM_API_KEY"
+    documents: Annotated[int, Field(ge=1)] = 50  # so many are judged, chosen by hash
+
+
+class SyntheticGates(Model):
+    """Thresholds of the gates; `pipelines/synthesis/gates.py` says what each looks at."""
+
+    min_virtue: Annotated[float, Field(ge=0)] = 0.08  # probability of a claimed dimension, by its rate in natural text
+    max_toxic: Share = 0.3  # of any harm
+    min_language_confidence: Share = 0.5
+    max_moralising: Annotated[float, Field(ge=0)] = 1.5  # moralising phrases a hundred words
+    seed_words: Annotated[int, Field(ge=4)] = 8  # so many words in a row of a seed document are too many
+    max_overlap: Share = 0.5  # Jaccard similarity of 5-word shingles with another accepted document
+    max_same_opening: Annotated[int, Field(ge=1)] = 3  # documents of a situation that begin or end alike
+
+
+Kind = Literal["dialogue", "recontextualised", "reasons"]
+
+
+class Synthesis(Model):
+    """Documents to generate: how many, about what, by whom, and what they have to pass."""
+
+    documents: Annotated[int, Field(ge=1, le=10_000_000)] = 200
+    kinds: Annotated[dict[Kind, Annotated[float, Field(gt=0)]], Field(min_length=1)] = Field(
+        default_factory=lambda: dict[Kind, float]({"dialogue": 1.0})
+    )
+    dimensions: list[str] | None = None  # dimensions or strengths to plan for; default: all 12 and 24
+    charters: list[str] = Field(default_factory=list)  # constitutions for drafting and critique, in turn
+    backends: Annotated[list[Backend], Field(min_length=1)] = Field(default_factory=lambda: [Backend()])
+    judges: list[Judge] = Field(default_factory=list)
+    seeds: list[Input] = Field(default_factory=list)  # documents for `recontextualised`
+    max_documents_per_seed_source: Annotated[int, Field(ge=1)] = 200
+    quiet_share: Share = 0.2  # of cells in which the virtuous act is to say or do less
+    critiques: Annotated[int, Field(ge=0, le=4)] = 1  # by the model itself, also where the gates are content
+    revisions: Annotated[int, Field(ge=0, le=8)] = 2
+    gates: SyntheticGates = SyntheticGates()
+    human: list[Input] = Field(default_factory=list)  # a human set to compare diversity with
+    allow_composer: bool = False  # whether the composer's documents may enter shards
+    license: str | None = "cc0-1.0"
+    task_documents: Annotated[int, Field(ge=1)] = 250
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Synthesis":
+        names = [backend.name for backend in self.backends]
+        if len(set(names)) < len(names):
+            raise ValueError("synthesis.backends: two backends have one name; give each its own")
+        if "recontextualised" in self.kinds and not self.seeds:
+            raise ValueError("synthesis.kinds: `recontextualised` needs `synthesis.seeds`, documents to begin from")
+        if "recontextualised" in self.kinds and names == [COMPOSER]:
+            raise ValueError("synthesis.kinds: `composer` cannot recontextualise documents; add a backend that can")
+        for name in self.dimensions or []:
+            if name not in (*PROSOCIAL, *STRENGTHS):
+                raise ValueError(
+                    f"synthesis.dimensions: unknown {name!r}; known: {', '.join((*PROSOCIAL, *STRENGTHS))}"
+                )
+        return self
+
+
+# The 24 character strengths; what each means stands in `pipelines/synthesis/grid.yaml`.
+STRENGTHS = (
+    "creativity", "interest", "judgement", "love_of_learning", "perspective", "bravery", "perseverance", "honesty",
+    "zest", "love", "kindness", "social_intelligence", "teamwork", "fairness", "leadership", "forgiveness", "modesty",
+    "prudence", "self_regulation", "appreciation", "gratitude", "hope", "humour", "reverence",
+)  # fmt: skip
 
 
 class Output(Model):
@@ -402,7 +543,8 @@ class Recipe(Model):
     name: Name
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
-    inputs: list[Input] = Field(min_length=1)
+    inputs: list[Input] = Field(default_factory=list)
+    synthesis: Synthesis | None = None
     reading: Reading = Reading()
     extraction: ExtractionOptions = ExtractionOptions()
     boilerplate: BoilerplateOptions | None = None  # off unless given; {} takes the defaults
@@ -415,9 +557,19 @@ class Recipe(Model):
 
     @model_validator(mode="after")
     def _inputs_have_own_names(self) -> "Recipe":
+        if not self.inputs and self.synthesis is None:
+            raise ValueError("inputs: a recipe needs at least one, or `synthesis`")
         names = [item.name for item in self.inputs]
         if len(set(names)) < len(names):
             raise ValueError("inputs: two inputs have one name; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _synthetic_names_are_free(self) -> "Recipe":
+        domains = {item.synthetic.domain for item in self.inputs if item.synthetic}
+        taken = sorted(domains & {domain.name for domain in self.weighing.domains})
+        if taken:
+            raise ValueError(f"weighing.domains: {taken[0]!r} is the domain of a synthetic input; rename yours")
         return self
 
     @model_validator(mode="after")

@@ -1,11 +1,14 @@
 """Parquet: splits are ranges of row groups, only the recipe's columns are read, mapping is by Arrow kernels."""
 
+import json
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...schemas.document import GENERATED_KEY
+from ...schemas.errors import InputError
 from ...schemas.recipe import Input, Reading
 from . import Split
 from .batches import Row, record_batches
@@ -28,6 +31,13 @@ def check_schema(url: str, source: Input) -> None:
             _check_transport(error)
             return
     check_columns(url, schema, source)
+    told = (schema.metadata or {}).get(GENERATED_KEY)
+    declared = None if source.synthetic is None else source.synthetic.model_dump()
+    if told is not None and declared != json.loads(told):
+        raise InputError(
+            f"{url}: its documents are synthetic ({told.decode()}); say so in input {source.name!r}, as "
+            f"`synthetic: {told.decode()}`"
+        )
 
 
 def row_group_ranges(url: str, size: int, split_bytes: int) -> Iterator[tuple[int, int, int]]:

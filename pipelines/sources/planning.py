@@ -21,11 +21,12 @@ def plan(source: Input, reading: Reading) -> list[Split]:
 
         return plan_dataset(source, reading)
     files = [(found, _format(found, source)) for found in find(source.paths, source.format)]
-    parquet = next((found for found, kind in files if kind == "parquet"), None)
-    if parquet is not None:
+    parquet = [found for found, kind in files if kind == "parquet"]
+    if parquet:
         from .parquet import check_schema
 
-        check_schema(parquet.url, source)
+        for found in parquet if source.synthetic else parquet[:1]:
+            check_schema(found.url, source)
     splits = []
     for found, kind in files:
         identity = fingerprint(found.url, found.size)

@@ -12,7 +12,19 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["combine", "exact", "feasible", "fill", "independent_markets", "mean", "ratio_rule", "voters"]
+from ...schemas.recipe import Generated, SyntheticBudget
+
+__all__ = [
+    "combine",
+    "exact",
+    "feasible",
+    "fill",
+    "independent_markets",
+    "mean",
+    "ratio_rule",
+    "synthetic_budgets",
+    "voters",
+]
 
 Votes = Mapping[str, Mapping[str, Fraction]]  # charter → domain → share; each charter's sum to 1
 Shares = Mapping[str, Fraction]  # charter → its share of the budget; sum to 1
@@ -132,10 +144,51 @@ def fill(amount: Fraction, parts: Mapping[str, Fraction], limits: Mapping[str, F
 
 
 def feasible(
-    targets: Mapping[str, Fraction], budget: int, tokens: Mapping[str, int | Fraction], caps: Mapping[str, Fraction]
+    targets: Mapping[str, Fraction],
+    budget: int | Fraction,
+    tokens: Mapping[str, int | Fraction],
+    caps: Mapping[str, Fraction],
 ) -> dict[str, Fraction]:
     """Budgets z_g = min(x_g Z, cap_g X_g), the excess spread over domains that are not full in proportion to x.
 
     X_g = `tokens` is the pool's; where budgets may move, only what charters accept of it, each by its share.
     """
     return fill(Fraction(budget), targets, {g: caps[g] * tokens[g] for g in targets})
+
+
+def synthetic_budgets(
+    domains: Mapping[str, Generated], spendable: Mapping[str, Fraction], natural: Fraction, budget: SyntheticBudget
+) -> dict[str, Fraction]:
+    """Budgets of synthetic domains beside `natural` tokens that the others spend; no share of the sum is exceeded.
+
+    A share s of natural and synthetic tokens together is s / (1 - s) of the natural ones. All domains rise in
+    proportion to what can be spent in them until a limit binds: their own, their backend's, their seed source's,
+    or the whole. Those that it binds stay there and the others rise on.
+    """
+
+    def limit(share: float) -> Fraction:
+        return exact(share) / (1 - exact(share)) * natural
+
+    groups: list[tuple[Fraction, list[str]]] = [(limit(budget.share), list(domains))]
+    groups += [(amount, [g]) for g, amount in spendable.items()]
+    for share, name in ((budget.per_backend, "backend"), (budget.per_seed_source, "seeds")):
+        for value in sorted({getattr(source, name) for source in domains.values()} - {None}):
+            groups.append((limit(share), [g for g, source in domains.items() if getattr(source, name) == value]))
+    filled = {g: Fraction(0) for g in domains}
+    rising = {g for g in domains if spendable[g] > 0}
+    while rising:
+        levels = []
+        for amount, members in groups:
+            still = sum((spendable[g] for g in members if g in rising), Fraction(0))
+            if still:
+                levels.append((amount - sum((filled[g] for g in members if g not in rising), Fraction(0))) / still)
+            else:
+                levels.append(None)
+        level = max(min(found for found in levels if found is not None), Fraction(0))
+        bound = {
+            g for found, (_, members) in zip(levels, groups, strict=True) if found is not None and found <= level
+            for g in members
+        } & rising  # fmt: skip
+        filled |= {g: level * spendable[g] for g in bound}
+        rising -= bound
+    return filled

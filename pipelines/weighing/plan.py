@@ -34,7 +34,7 @@ from ...schemas.errors import BalanceError, RecipeError
 from ...schemas.recipe import Rehydration, Weighing
 from .curve import Curve, effective_tokens, fit_curve
 from .histogram import BINS, Histogram
-from .mix import combine, exact, feasible, fill
+from .mix import combine, exact, feasible, fill, synthetic_budgets
 
 __all__ = ["UNSCORED", "Bins", "Cell", "CharterTotal", "DomainPlan", "WeightPlan", "build_plan"]
 
@@ -204,22 +204,32 @@ def build_plan(histogram: Histogram, charters: Mapping[str, Charter], weighing: 
     if weighing.rehydration:
         cap /= exact(weighing.rehydration.max_factor)
     caps = {g: min(cap, Fraction(1)) if _is_unscored(g, weighing) else cap for g in pool}
-    tokens = {g: int(counts[1]) for g, counts in pool.items()}
-    total = sum(tokens.values())
+    generated = {source.domain: source for source in weighing.synthetic.sources.values() if source.domain in pool}
+    tokens = {g: int(counts[1]) for g, counts in pool.items() if g not in generated}
+    total = sum(int(counts[1]) for counts in pool.values())
     budget = weighing.budget_tokens or total
+    natural = budget * (1 - exact(weighing.synthetic.share)) if generated else Fraction(budget)
 
     whole = sum(map(exact, weighing.charters.values()))
     shares = {name: exact(weighing.charters[name]) / whole for name in names}
     votes = {name: _vote(name, charters[name], tokens) for name in names}
-    targets = combine(weighing.shares, votes, shares) if total else dict.fromkeys(pool, Fraction(0))
+    targets = combine(weighing.shares, votes, shares) if sum(tokens.values()) else dict.fromkeys(tokens, Fraction(0))
     reach: Mapping[str, int | Fraction] = tokens
     if weighing.unspent == "move":
-        reach = {g: _acceptance(_accepted(g, histogram, weighing, pool[g]), shares) for g in pool}
-    budgets = feasible(targets, budget, reach, caps)
+        reach = {g: _acceptance(_accepted(g, histogram, weighing, pool[g]), shares) for g in tokens}
+    budgets = feasible(targets, natural, reach, caps)
+    targets = {g: target * natural / budget if budget else target for g, target in targets.items()}
 
-    domains = {
-        g: _plan_domain(g, histogram, weighing, shares, pool[g], caps[g], targets[g], budgets[g]) for g in sorted(pool)
-    }
+    def planned(g: str) -> DomainPlan:
+        return _plan_domain(g, histogram, weighing, shares, pool[g], caps[g], targets[g], budgets[g])
+
+    domains = {g: planned(g) for g in sorted(tokens)}
+    if generated:
+        spendable = {g: caps[g] * _acceptance(_accepted(g, histogram, weighing, pool[g]), shares) for g in generated}
+        spent = sum((exact(domain.spent) for domain in domains.values()), Fraction(0))
+        budgets |= synthetic_budgets(generated, spendable, spent, weighing.synthetic)
+        targets |= {g: budgets[g] / budget if budget else Fraction(0) for g in generated}
+        domains = dict(sorted({**domains, **{g: planned(g) for g in generated}}.items()))
     excluded = histogram.unscored if weighing.unscored == "exclude" else (0, 0)
     return WeightPlan(
         seed=seed,
@@ -241,7 +251,7 @@ def build_plan(histogram: Histogram, charters: Mapping[str, Charter], weighing: 
             name: CharterTotal(
                 share=float(shares[name]),
                 digest=charters[name].digest(),
-                votes={g: float(votes[name][g]) for g in sorted(pool)},
+                votes={g: float(vote) for g, vote in sorted(votes[name].items())},
                 entitled=math.fsum(domain.charters[name].entitled for domain in domains.values()),
                 spent=math.fsum(domain.charters[name].spent for domain in domains.values()),
                 short=math.fsum(domain.charters[name].short for domain in domains.values()),

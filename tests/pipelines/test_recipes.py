@@ -13,7 +13,7 @@ def write(path: Path, text: str) -> str:
 
 
 def test_shipped_recipes_load() -> None:
-    assert shipped_recipes() == ["common_crawl", "forum", "midtraining", "quickstart"]
+    assert shipped_recipes() == ["common_crawl", "dialogues", "forum", "midtraining", "quickstart"]
     quickstart = load_recipe("quickstart")
     assert [item.name for item in quickstart.inputs] == ["pages", "posts"]
     assert all(Path(path).is_file() for item in quickstart.inputs for path in item.paths)

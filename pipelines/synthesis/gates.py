@@ -1,0 +1,321 @@
+"""What a synthetic document has to pass. A finding is a reason with its evidence; a document keeps all of them.
+
+Text gates look at the words of one document, in English, by rules that can be read here; scored gates look at what the
+score path measures (language, harm, prosocial dimensions, personal data), with the same stages as a run. How often they
+err on written examples stands in the folder's README, and a test keeps it so. Gates of a whole set (near-duplicates,
+monotony) are in `novelty`.
+No gate looks at which side of an open question a document takes.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ...schemas.document import PERSONAL_DATA_KINDS, RECORD
+from ...schemas.recipe import ClassifyOptions, Stages, SyntheticGates
+from ...schemas.taxonomy import HARMS, PROSOCIAL
+from ..scoring import ready_stages, score_batch
+from .grid import Cell, load_grid, read_data
+
+__all__ = ["GATES_VERSION", "REASONS", "Checked", "Draft", "Finding", "Turn", "check", "parse_dialogue"]
+
+GATES_VERSION = "gates.v1"
+MAX_WORDS, MIN_WORDS = 1200, 30
+
+# Share of clear positives among 6,080 documents labelled by the rubric. The classifier learnt from posts and pages and
+# sees little in short dialogues, so its probability is compared with this and not with one half.
+NATURAL_RATE = dict(
+    zip(
+        PROSOCIAL,
+        (0.050, 0.076, 0.135, 0.053, 0.233, 0.168, 0.119, 0.107, 0.123, 0.023, 0.121, 0.052),
+        strict=True,
+    )
+)
+
+REASONS = {
+    "form.unreadable": "no dialogue of the form `Speaker: words`, or an empty document",
+    "form.turns": "fewer or many more turns than the cell asks for",
+    "form.speakers": "fewer than two speakers, or more than the cell has",
+    "form.role_swap": "a speaker says what belongs to the other's role",
+    "form.length": "too few or too many words",
+    "form.truncated": "ends in the middle of a sentence",
+    "form.language": "not in the language that was asked for, or in none that is identified",
+    "leak.scaffolding": "words of the prompt, of a plan or of a model about itself",
+    "leak.template": "unfilled placeholders or markup",
+    "harm.toxic": "a harm is enacted, by the classifier",
+    "harm.seed_detail": "repeats a passage of its seed document",
+    "virtue.absent": "none of the dimensions that the cell claims, by the classifier",
+    "sycophancy.agrees": "agrees with the falsehood that the cell plants, or never answers it",
+    "sycophancy.praise": "praise without a ground",
+    "sycophancy.yields": "takes back a right answer because it is pressed",
+    "preaching.moralising": "too many moralising phrases",
+    "preaching.advice": "a list of advice that nobody asked for",
+    "preaching.epiphany": "ends in an epiphany or a conversion",
+    "invented.figures": "percentages, amounts or counts from nowhere",
+    "invented.citation": "studies, journals or books cited",
+    "invented.address": "web, mail or street addresses or telephone numbers",
+    "invented.person": "a well-known person is named",
+    "autonomy.pressure": "pressure, threats of guilt or orders",
+    "autonomy.dependence": "binds the other to the speaker",
+    "privacy.personal_data": "personal data of a kind that a run masks",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one speaker says."""
+
+    speaker: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A document with what it was made from."""
+
+    text: str
+    cell: Cell
+    seed_text: str = ""
+    prompt: str = ""
+    finished: bool = True  # whether the model ended by itself
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why a document does not pass, and the words or number that say so."""
+
+    reason: str
+    evidence: str
+
+
+@dataclass
+class Checked:
+    """A document's findings, and the scores of the scored gates."""
+
+    findings: list[Finding] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+    masked: str = ""  # the text with personal data masked
+
+    @property
+    def passes(self) -> bool:
+        return not self.findings
+
+    @property
+    def reasons(self) -> list[str]:
+        """Each reason once, in the order of REASONS."""
+        found = {finding.reason for finding in self.findings}
+        return [reason for reason in REASONS if reason in found]
+
+
+SPEAKER = re.compile(r"(?m)^\**([A-Z][\w'’-]*(?: [A-Z0-9][\w'’-]*){0,2})\**:\**[ \t]+")
+
+
+def parse_dialogue(text: str) -> list[Turn]:
+    """The turns of `Speaker: words`, one or more lines each; empty where the text does not begin with a speaker."""
+    starts = list(SPEAKER.finditer(text))
+    if not starts or text[: starts[0].start()].strip():
+        return []
+    stops = [*(match.start() for match in starts[1:]), len(text)]
+    return [Turn(match[1], text[match.end() : stop].strip()) for match, stop in zip(starts, stops, strict=True)]
+
+
+def _pattern(values: dict[str, Any]) -> re.Pattern[str]:
+    """A regular expression of `phrases.yaml`."""
+    end = r"\b" if values.get("ends") else ""
+    source = values.get("pattern") or r"\b(?:" + "|".join(values["phrases"]) + ")" + end
+    return re.compile(source, 0 if values.get("cased") else re.IGNORECASE)
+
+
+PATTERNS = {name: _pattern(values) for name, values in read_data("phrases.yaml").items()}
+
+
+def text_findings(draft: Draft, limits: SyntheticGates) -> list[Finding]:
+    """What the words of one document show."""
+    text = draft.text.strip()
+    turns = parse_dialogue(text) if draft.cell.kind == "dialogue" else []
+    findings = list(_form(draft, text, turns))
+    findings += _matches("leak.scaffolding", PATTERNS["scaffolding"], text)
+    findings += _matches("leak.template", PATTERNS["template"], text)
+    if findings and findings[0].reason == "form.unreadable":
+        return findings
+    if draft.prompt and (shared := _shared_passage(text, draft.prompt, 12)):
+        findings.append(Finding("leak.scaffolding", shared))
+    if draft.seed_text and (shared := _shared_passage(text, draft.seed_text, limits.seed_words)):
+        findings.append(Finding("harm.seed_detail", shared))
+    findings += _sycophancy(draft, text, turns)
+    findings += _preaching(draft, text, turns, limits)
+    findings += _matches("invented.figures", PATTERNS["figures"], text)
+    findings += _matches("invented.citation", PATTERNS["citation"], text)
+    findings += _matches("invented.address", PATTERNS["address"], text)
+    findings += _matches("invented.person", PATTERNS["persons"], text)
+    replies = _of_second(text, turns)
+    findings += _matches("autonomy.pressure", PATTERNS["pressure"], replies)
+    findings += _matches("autonomy.dependence", PATTERNS["dependence"], replies)
+    return findings
+
+
+def _matches(reason: str, pattern: re.Pattern[str], text: str) -> Iterable[Finding]:
+    found = pattern.search(text)
+    return [Finding(reason, found[0].strip()[:80])] if found else []
+
+
+def _of_second(text: str, turns: Sequence[Turn]) -> str:
+    """What all but the first speaker say; the whole text where there are no turns."""
+    return "\n".join(turn.words for turn in turns if turn.speaker != turns[0].speaker) if turns else text
+
+
+def _form(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Finding]:
+    if not text or (draft.cell.kind == "dialogue" and not turns):
+        yield Finding("form.unreadable", text[:60])
+        return
+    words = len(text.split())
+    if not MIN_WORDS <= words <= MAX_WORDS:
+        yield Finding("form.length", f"{words} words")
+    if not draft.finished or not PATTERNS["sentence_end"].search(text):
+        yield Finding("form.truncated", text[-60:])
+    if draft.cell.kind != "dialogue":
+        return
+    low, high = load_grid().lengths[draft.cell.length]
+    if not min(low, 4) <= len(turns) <= high + 4:
+        yield Finding("form.turns", f"{len(turns)} turns")
+    speakers = {turn.speaker for turn in turns}
+    relation = load_grid().relations[draft.cell.relation]
+    if not 2 <= len(speakers) <= max(2, len(relation["roles"])):
+        yield Finding("form.speakers", ", ".join(sorted(speakers)))
+    yield from _role_swap(turns, relation["kind"], len(relation["roles"]))
+
+
+def _role_swap(turns: Sequence[Turn], kind: str, roles: int) -> Iterable[Finding]:
+    for before, after in pairwise(turns):
+        if roles == 2 and before.speaker == after.speaker:
+            yield Finding("form.role_swap", f"{after.speaker} answers {after.speaker}: {after.words[:50]}")
+            return
+        address = re.match(r"([A-Z]\w+),", after.words)
+        if address and address[1] == after.speaker:
+            yield Finding("form.role_swap", f"{after.speaker} speaks to {after.speaker}")
+            return
+    if kind != "human-assistant":
+        for turn in turns:
+            if PATTERNS["assistant_talk"].search(turn.words):
+                yield Finding("form.role_swap", turn.words[:60])
+                return
+    for turn in turns:
+        if turn.speaker == "User" and kind == "human-assistant" and PATTERNS["assistant_talk"].search(turn.words):
+            yield Finding("form.role_swap", turn.words[:60])
+            return
+        if turn.speaker == "Assistant" and PATTERNS["human_talk"].search(turn.words):
+            yield Finding("form.role_swap", turn.words[:60])
+            return
+
+
+def _sycophancy(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Finding]:
+    replies = _of_second(text, turns)
+    yield from _matches("sycophancy.praise", PATTERNS["praise"], replies)
+    if draft.cell.falsehood and draft.cell.kind == "dialogue":
+        right = load_grid().falsehoods.get(draft.cell.falsehood, ())
+        if right and not any(word in replies.lower() for word in right):
+            yield Finding("sycophancy.agrees", f"never answers: {draft.cell.falsehood}"[:80])
+    if draft.cell.difficulty == "confident_error":
+        for before, after in pairwise(turns):
+            agrees = before.speaker == turns[0].speaker and PATTERNS["agreement"].match(after.words)
+            open_reply = len(after.words.split()) < 3 or PATTERNS["partly"].search(after.words) or "?" in after.words
+            if agrees and not before.words.rstrip().endswith("?") and not open_reply:
+                yield Finding("sycophancy.agrees", after.words[:80])
+                break
+    if draft.cell.quiet != "corrects_itself":
+        for before, after in pairwise(turns):
+            if (
+                before.speaker == turns[0].speaker
+                and PATTERNS["pressing"].search(before.words)
+                and (found := PATTERNS["yielding"].search(after.words))
+                and not PATTERNS["new_reason"].search(before.words + " " + after.words)
+            ):
+                yield Finding("sycophancy.yields", found[0])
+                break
+
+
+def _preaching(draft: Draft, text: str, turns: Sequence[Turn], limits: SyntheticGates) -> Iterable[Finding]:
+    preached = [match[0] for match in PATTERNS["moralising"].finditer(text)]
+    if len(preached) > limits.max_moralising * max(len(text.split()), 100) / 100:
+        yield Finding("preaching.moralising", "; ".join(preached)[:80])
+    asked = any(PATTERNS["asks_advice"].search(turn.words) for turn in turns if turn.speaker == turns[0].speaker)
+    told = [turn for turn in turns if turn.speaker != turns[0].speaker]
+    if turns and any(len(PATTERNS["advice_line"].findall(turn.words)) >= 3 for turn in told):
+        yield Finding("preaching.advice", "a list")
+    elif (
+        turns
+        and not asked
+        and (most := max((len(PATTERNS["should"].findall(turn.words)) for turn in told), default=0)) >= 3
+    ):
+        yield Finding("preaching.advice", f"{most} times in one turn")
+    ending = "\n".join(turn.words for turn in turns[-2:]) if turns else text[-400:]
+    yield from _matches("preaching.epiphany", PATTERNS["epiphany"], ending)
+
+
+WORD = re.compile(r"\w+")
+
+
+def _shared_passage(text: str, other: str, words: int) -> str:
+    """A run of so many words that stands in both, or nothing."""
+    mine, theirs = WORD.findall(text.lower()), WORD.findall(other.lower())
+    known = {tuple(theirs[at : at + words]) for at in range(len(theirs) - words + 1)}
+    for at in range(len(mine) - words + 1):
+        if tuple(mine[at : at + words]) in known:
+            return " ".join(mine[at : at + words])[:80]
+    return ""
+
+
+@cache
+def _stages():
+    return ready_stages(Stages(classify=ClassifyOptions(), minhash=None).model_dump_json())
+
+
+def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en") -> list[Checked]:
+    """Findings and scores of each document; a document's depend on it alone."""
+    checked = [Checked(text_findings(draft, limits)) for draft in drafts]
+    rows = [
+        {"source": "synthetic", "provenance": {"file": "", "offset": at}, "text": draft.text, "flags": []}
+        for at, draft in enumerate(drafts)
+    ]
+    scored = score_batch(pa.RecordBatch.from_pylist(rows, schema=RECORD), _stages())
+    toxic = np.stack([_scores(scored["harm"].field(name).field("toxic")) for name in HARMS], axis=1)
+    virtue = np.stack([_scores(scored["prosocial"].field(name)) for name in PROSOCIAL], axis=1)
+    private = {kind: scored["personal_data"].field(kind).to_pylist() for kind in PERSONAL_DATA_KINDS}
+    found_language = scored["language"].to_pylist()
+    confidence = pc.fill_null(scored["language_confidence"], 0.0).to_pylist()
+    masked = scored["text"].to_pylist()
+    for row, (draft, result) in enumerate(zip(drafts, checked, strict=True)):
+        result.masked = masked[row]
+        claimed = max(virtue[row, PROSOCIAL.index(name)] / NATURAL_RATE[name] for name in draft.cell.dimensions)
+        worst = int(np.argmax(toxic[row]))
+        result.scores = {
+            "virtue": round(float(claimed), 3),
+            "toxic": round(float(toxic[row, worst]), 3),
+            "language": round(float(confidence[row]), 3),
+            "words": float(len(draft.text.split())),
+        }
+        if not draft.text.strip():
+            continue
+        if found_language[row] != language or confidence[row] < limits.min_language_confidence:
+            result.findings.append(Finding("form.language", f"{found_language[row]} ({confidence[row]:.2f})"))
+            continue  # the models read the language that was asked for
+        if toxic[row, worst] > limits.max_toxic:
+            result.findings.append(Finding("harm.toxic", f"{HARMS[worst]} {toxic[row, worst]:.2f}"))
+        if claimed < limits.min_virtue:
+            result.findings.append(Finding("virtue.absent", f"{'/'.join(draft.cell.dimensions)} {claimed:.2f}"))
+        kinds = [kind for kind in PERSONAL_DATA_KINDS if private[kind][row]]
+        if kinds:
+            result.findings.append(Finding("privacy.personal_data", ", ".join(kinds)))
+    return checked
+
+
+def _scores(column: pa.Array) -> np.ndarray:
+    """A column of scores, 0 where there are none."""
+    return pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
