@@ -2,8 +2,10 @@
 
     python -m florilegium.classifiers.train CONFIG --data train.parquet --output DIR
 
-One linear model learns ordinal labels ("compassion>=2"), since a grade is not a class: 3 is also at least 2,
-and calibration lets rare top grades borrow from the grades below. Folds by hash of id give out-of-fold
+One linear model learns a label for each output ("compassion>=2"). The label of a prosocial dimension learns the
+grade itself, from 0 to 3, and calibration then says how likely 2 is reached: rare top grades borrow from the
+grades below. Harms learn both of theirs, also from sets of documents that were labelled for harm alone
+(labelled_sets.py). Folds by hash of id give out-of-fold
 logits, through the file and the kernel that are shipped; calibration is fitted and every published figure
 measured on them. Only rows with `ship` are read, and a word or word pair found in fewer than
 `minimum_documents` documents is left out.
@@ -12,7 +14,9 @@ measured on them. Only rows with `ship` are read, and a word or word pair found 
 import argparse
 import hashlib
 import json
-from collections.abc import Iterable
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,19 +36,23 @@ from .card import render_card
 from .evaluate import average_precision, roc_auc
 from .fasttext_file import parse, window_logits
 from .fit import LinearModel, fit
+from .labelled_sets import LabelledSet, read_contrasts, read_labelled_sets
 from .student import FORMAT_VERSION
 from .tokens import TOKENS_VERSION, tokenize
+from .word_vectors import WordVectors, read_word_vectors
 
 __all__ = ["LABELS", "CardText", "Gold", "TrainConfig", "main", "read_config", "read_gold", "train"]
 
+CONFIGS = Path(__file__).parent / "configs"
 DIMENSIONS = (*PROSOCIAL, *HARMS, "quality")
 LABELS = (
-    *(f"{name}>={grade}" for name in PROSOCIAL for grade in (1, 2, 3)),
+    *(f"{name}>=2" for name in PROSOCIAL),
     *(f"{name}>={grade}" for name in HARMS for grade in (1, 2)),
     *(f"quality>={grade}" for grade in range(1, QUALITY_GRADES + 1)),
 )
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Say = Callable[[str], None]
 
 
 class CardText(BaseModel):
@@ -72,6 +80,10 @@ class TrainConfig(BaseModel):
     minimum_documents: int = Field(default=5, ge=5)  # the promise of every shipped card
     buckets: int = Field(default=1 << 21, ge=1)  # of word pairs, before those that are seldom found are left out
     ridge: float = Field(default=1.0, gt=0)  # penalty, in units of the mean squared length of a document's vector
+    word_vectors: str | None = None  # a name ("minilm") or a file; words of like meaning then get like weights
+    smoothing: float = Field(default=0.3, ge=0)  # how much: the vectors' part of a document's squared length
+    harm_sets: list[LabelledSet] = Field(default_factory=list)
+    contrasts: str | None = None  # a YAML file beside the shipped configs, or a path: sentences from templates
     window: int = Field(default=2000, ge=100)  # bytes of tokenised text
     card: CardText
 
@@ -109,21 +121,32 @@ def read_gold(path: str | Path) -> Gold:
     )
 
 
-def train(config: TrainConfig, data: str | Path, output: str | Path) -> dict[str, Any]:
-    """Train, calibrate and measure; write model, header and card to `output`; return the header."""
+def train(
+    config: TrainConfig, data: str | Path, output: str | Path, sets: str | Path = ".", say: Say = lambda _: None
+) -> dict[str, Any]:
+    """Train, calibrate and measure; write model, header and card to `output`; return the header.
+
+    `sets` is the folder that the files of `harm_sets` lie in; `say` is told how far it is.
+    """
     gold = read_gold(data)
     lines = tokenize(gold.texts).to_pylist()
+    material = _material(config, gold, lines, Path(sets))
     folds = _folds(gold.ids, config.folds, config.seed)
-    targets = np.column_stack([_reaches(gold, label) for label in LABELS]).astype(np.float64)
+    reached = np.column_stack([_reaches(gold, label) for label in LABELS]).astype(np.float64)
     inputs = np.zeros((len(lines), len(LABELS) + 1))
     for fold in range(config.folds):
-        payload = _fit(config, lines, targets, np.flatnonzero(folds != fold)).serialize()
+        say(
+            f"fold {fold + 1} of {config.folds}: {len(material.lines):,} documents, "
+            f"{int((folds == fold).sum()):,} of them held out"
+        )
+        payload = _fit(config, material, np.flatnonzero(folds != fold)).serialize()
         held_out = np.flatnonzero(folds == fold)
         inputs[held_out] = _inputs(payload, [lines[row] for row in held_out])
+    say("calibration, and the model of all documents")
     calibration = fit_calibration(inputs, LABELS, gold.grades, gold.natural)
     means = inputs[:, :-1] / np.exp(inputs[:, -1:] / 2)
-    linear = _fit(config, lines, targets, np.arange(len(lines)))
-    payload = linear.serialize(*fit_labels(means, targets, gold.natural))
+    linear = _fit(config, material, np.arange(len(lines)))
+    payload = linear.serialize(*fit_labels(means, reached, gold.natural))
     header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "name": config.name,
@@ -140,10 +163,11 @@ def train(config: TrainConfig, data: str | Path, output: str | Path) -> dict[str
         "calibration": calibration.to_json(),
         "files": {"model.ftz": hashlib.sha256(payload).hexdigest()},
         "training": {
-            "parameters": config.model_dump(),
+            "parameters": config.model_dump(mode="json"),
             "data_sha256": hashlib.sha256(Path(data).read_bytes()).hexdigest(),
             "rows": len(lines),
             "natural_rows": int(gold.natural.sum()),
+            "set_rows": dict(Counter(material.sources)),
             "words": len(linear.vocabulary.words),
             "features": len(linear.weights),
         },
@@ -168,14 +192,48 @@ def _folds(ids: Iterable[str], folds: int, seed: int) -> np.ndarray[Any, np.dtyp
     return np.array([int(digest([seed, "fold", value]), 16) % folds for value in ids], np.int64)
 
 
-def _fit(config: TrainConfig, lines: list[str], targets: Matrix, rows: np.ndarray[Any, Any]) -> LinearModel:
+@dataclass(frozen=True)
+class _Material:
+    """What models are fitted to: annotated documents, then those of the sets, as tokenised lines."""
+
+    lines: list[str]
+    targets: Matrix  # (rows, labels), NaN where unknown
+    importance: Matrix  # (rows,)
+    sources: list[str]  # the set of each row after the annotated documents
+    vectors: WordVectors | None
+
+
+def _material(config: TrainConfig, gold: Gold, lines: list[str], folder: Path) -> _Material:
+    learned = [
+        gold.grades[label.split(">=")[0]] if label.split(">=")[0] in PROSOCIAL else _reaches(gold, label)
+        for label in LABELS
+    ]
+    targets = np.column_stack(learned).astype(np.float64)
+    contrasts = None if config.contrasts is None else read_contrasts(CONFIGS / config.contrasts)
+    further = read_labelled_sets(config.harm_sets, folder, LABELS, set(lines), contrasts)
+    return _Material(
+        lines=[*lines, *further.lines],
+        targets=np.vstack([targets, further.targets]),
+        importance=np.append(np.ones(len(lines)), further.importance),
+        sources=further.sources,
+        vectors=None if config.word_vectors is None else read_word_vectors(config.word_vectors),
+    )
+
+
+def _fit(config: TrainConfig, material: _Material, rows: np.ndarray[Any, Any]) -> LinearModel:
+    """The model of these rows of the annotated documents and of all rows of the sets."""
+    annotated = len(material.lines) - len(material.sources)
+    rows = np.append(rows, np.arange(annotated, len(material.lines)))
     return fit(
-        [lines[row] for row in rows],
-        targets[rows],
+        [material.lines[row] for row in rows],
+        material.targets[rows],
         LABELS,
         minimum_documents=config.minimum_documents,
         buckets=config.buckets,
         ridge=config.ridge,
+        vectors=material.vectors,
+        smoothing=config.smoothing,
+        importance=material.importance[rows],
     )
 
 
@@ -240,10 +298,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m florilegium.classifiers.train", description=__doc__)
     parser.add_argument("config", type=Path, help="YAML file of a training run")
     parser.add_argument("--data", type=Path, required=True, help="annotated documents (Parquet)")
+    parser.add_argument("--sets", type=Path, default=Path(), help="folder that the files of `harm_sets` lie in")
     parser.add_argument("--output", type=Path, required=True, help="folder for model.ftz, model.json and README.md")
     options = parser.parse_args(arguments)
     try:
-        header = train(read_config(options.config), options.data, options.output)
+        header = train(
+            read_config(options.config),
+            options.data,
+            options.output,
+            options.sets,
+            lambda line: print(line, file=sys.stderr, flush=True),
+        )
     except FlorilegiumError as error:
         parser.exit(error.exit_code, f"{error}\n")
     print(json.dumps(header["metrics"], indent=1))
