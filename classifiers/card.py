@@ -22,6 +22,11 @@ def render_card(header: dict[str, Any]) -> str:
         *(f"- `{name}` SHA-256 `{value}`" for name, value in header["files"].items()),
         f"- {training['rows']:,} documents ({training['natural_rows']:,} drawn at random from the natural pool), "
         f"data SHA-256 `{training['data_sha256']}`",
+        *(
+            [f"- for harm also {', '.join(f'{rows:,} of {name}' for name, rows in training['set_rows'].items())}"]
+            if training["set_rows"]
+            else []
+        ),
         f"- {training['words']:,} words and {training['features'] - training['words']:,} word pairs, each found in "
         f"at least {training['parameters']['minimum_documents']} documents",
         "",

@@ -39,6 +39,7 @@ def train(
     config: Annotated[str, typer.Argument(help="A shipped configuration's name or a YAML file.", show_default=False)],
     data: Annotated[Path, typer.Option("--data", help="Annotated documents (Parquet).", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.", show_default=False)],
+    sets: Annotated[Path, typer.Option("--sets", help="Folder of the configuration's `harm_sets`.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Train a model from annotated documents: same data and configuration, same bytes."""
@@ -51,7 +52,7 @@ def train(
     with _busy() as say:
         loaded = read_config(Path(str(shipped)) if "/" not in config and shipped.is_file() else config)
         say(f"Train {loaded.name} {loaded.version} on {data}")
-        header = fit_model(loaded, data, output)
+        header = fit_model(loaded, data, output, sets, say)
     if as_json:
         print(json.dumps(header["metrics"], indent=1))
         return

@@ -62,7 +62,9 @@ def test_same_annotated_documents_same_bytes(config: TrainConfig, tmp_path: Path
 
 def test_the_shipped_model_is_the_configured_one() -> None:
     header = json.loads((MODELS / "prosocial" / "model.json").read_text())
-    assert header["training"]["parameters"] == read_config(MODELS.parent / "configs" / "prosocial.yaml").model_dump()
+    assert header["training"]["parameters"] == read_config(MODELS.parent / "configs" / "prosocial.yaml").model_dump(
+        mode="json"
+    )
     assert header["metrics"]["natural"]["prosocial_roc_auc"] >= 0.89
     assert header["metrics"]["natural"]["prosocial_average_precision"] >= 0.52
 

@@ -1,0 +1,1 @@
+"""Word vectors that training reads."""
