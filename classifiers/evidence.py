@@ -29,6 +29,7 @@ __all__ = ["Evidence", "Span", "Window", "explain"]
 
 EDGE = 1e-12
 PIECE = re.compile(r"[^ \t\n\r\f\v]+")
+CLOSING = frozenset(".!?")
 LONG_PIECE = 400  # characters without white space that are taken as one span
 
 
@@ -82,7 +83,7 @@ def explain(model: Classifier, text: str, output: str) -> Evidence:
     """
     name = _output(output)
     column = OUTPUTS.index(name)
-    tokens = _locate(text)
+    tokens = _first_sentences(_locate(text))
     if not tokens:
         return Evidence(name, 0.0, ())
     line = pa.array([" ".join(token.text for token in tokens)], pa.string())
@@ -164,6 +165,22 @@ def _locate(text: str) -> list[_Token]:
 
 def _tokens(texts: Iterable[str]) -> list[list[str]]:
     return [line.split(" ") if line else [] for line in tokenize(pa.array(list(texts), pa.string())).to_pylist()]
+
+
+def _first_sentences(tokens: Sequence[_Token]) -> list[_Token]:
+    """The tokens less those of repeated sentences, as `without_repeats` leaves them in the line."""
+    kept: list[_Token] = []
+    seen: set[tuple[str, ...]] = set()
+    first = 0
+    for place, token in enumerate(tokens, start=1):
+        if place < len(tokens) and (token.text not in CLOSING or tokens[place].text in CLOSING):
+            continue
+        sentence = tuple(other.text for other in tokens[first:place])
+        if sentence not in seen:
+            seen.add(sentence)
+            kept += tokens[first:place]
+        first = place
+    return kept
 
 
 def _windows(tokens: Sequence[_Token], window: int) -> list[list[_Token]]:

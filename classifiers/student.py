@@ -5,7 +5,8 @@ how its logits become probabilities) and `README.md` (its card). No pickles: not
 checks every digest, so a damaged file is an error and never a silent shift of scores.
 
 Long documents are scored window by window, every byte of them: quality and the prosocial dimensions are
-means over windows (how much of the document is so), harms the worst window (one passage is enough).
+means over windows (how much of the document is so), harms the worst window (one passage is enough). A sentence
+that a document repeats is read once.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from ..schemas.hashing import digest
 from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VERSION
 from .calibration import QUALITY_GRADES, Calibration
 from .fasttext_file import FastTextModel, parse, window_logits
-from .tokens import TOKENS_VERSION, tokenize
+from .tokens import TOKENS_VERSION, tokenize, without_repeats
 
 __all__ = ["FORMAT_VERSION", "Classifier", "Scores", "load"]
 
@@ -66,7 +67,7 @@ class Classifier:
             texts = texts.combine_chunks()
         if not isinstance(texts, pa.Array):
             texts = pa.array(texts, pa.string())
-        data, offsets = string_buffers(tokenize(texts))
+        data, offsets = string_buffers(without_repeats(tokenize(texts)))
         scored = window_logits(self.model, data, offsets, self.window, self.outputs, distinct=True)
         windows, counts = self.calibration.apply_projected(scored.logits, scored.sizes), scored.counts
         valid = counts > 0

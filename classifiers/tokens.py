@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ..schemas.arrays import string_array, string_buffers
 
-__all__ = ["TOKENS_VERSION", "tokenize"]
+__all__ = ["TOKENS_VERSION", "tokenize", "without_repeats"]
 
 TOKENS_VERSION = "tokens.v1"
 
@@ -104,4 +104,56 @@ def tokenize(texts: pa.StringArray) -> pa.StringArray:
     out = np.empty(2 * size + 1, np.uint8)
     ends = np.empty(len(offsets), np.int32)
     written = _tokenize(data, offsets, KIND, MAPPED, out, ends)
+    return string_array(out[:written], ends)
+
+
+@numba.njit(cache=True, nogil=True)
+def _without_repeats(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> int:
+    """Write the rows less their repeated sentences to `out`, their offsets to `ends`; return the bytes written."""
+    most = 0
+    for row in range(len(offsets) - 1):
+        most = max(most, offsets[row + 1] - offsets[row])
+    slots = 1
+    while slots < most + 2:  # a sentence and the space after it take two bytes at least: half of them stay free
+        slots *= 2
+    mask = np.uint64(slots - 1)
+    hashes, owners = np.zeros(slots, np.uint64), np.full(slots, -1, np.int32)
+    written = 0
+    ends[0] = 0
+    for row in range(len(offsets) - 1):
+        start, stop, first = offsets[row], offsets[row + 1], written
+        while start < stop:
+            end, hashed = start, np.uint64(14695981039346656037)
+            while end < stop:
+                byte = data[end]
+                hashed = (hashed ^ np.uint64(byte)) * np.uint64(1099511628211)
+                end += 1
+                closes = byte == 46 or byte == 33 or byte == 63  # . ! ?
+                if closes and end + 1 < stop:
+                    following = data[end + 1]
+                    if following != 46 and following != 33 and following != 63:
+                        break
+            slot = (hashed ^ (hashed >> np.uint64(32))) & mask
+            while owners[slot] == row and hashes[slot] != hashed:
+                slot = (slot + np.uint64(1)) & mask
+            if owners[slot] != row:
+                owners[slot], hashes[slot] = row, hashed
+                if written > first:
+                    out[written] = 32
+                    written += 1
+                out[written : written + end - start] = data[start:end]
+                written += end - start
+            start = end + 1
+        ends[row + 1] = written
+    return written
+
+
+def without_repeats(lines: pa.StringArray) -> pa.StringArray:
+    """Each tokenised line without the sentences that it has already held, so that saying a thing again buys nothing.
+
+    A sentence ends at the last of a run of . ! and ?, or with the line.
+    """
+    data, offsets = string_buffers(lines)
+    out, ends = np.empty(int(offsets[-1] - offsets[0]) + 1, np.uint8), np.empty(len(offsets), np.int32)
+    written = _without_repeats(data, offsets, out, ends)
     return string_array(out[:written], ends)

@@ -25,7 +25,7 @@ class Classify:
     """The stage `classify`; `setup` loads the model."""
 
     name = "classify"
-    version = "classify.v1"
+    version = "classify.v2"
 
     def __init__(self, options: ClassifyOptions) -> None:
         self.options = options

@@ -40,6 +40,14 @@ def test_scores_have_the_stated_shape(classifier: Classifier) -> None:
     assert not scores.prosocial[1].any()
 
 
+@pytest.mark.parametrize("times", [2, 3, 50, 400])
+def test_saying_it_again_changes_no_score(classifier: Classifier, times: int) -> None:
+    texts = [STORY, ADVICE, INSULT, "Thank you, I was wrong, I am sorry."]
+    once, often = classifier.score(texts), classifier.score([" ".join([text] * times) for text in texts])
+    for name in ("quality", "prosocial", "topical", "toxic"):
+        assert (getattr(once, name) == getattr(often, name)).all()
+
+
 def test_it_tells_clear_cases_apart(classifier: Classifier) -> None:
     scores = classifier.score([STORY * 3, INSULT * 3])
     for name in ("personal_story", "growth", "humility", "compassion"):

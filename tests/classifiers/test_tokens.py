@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from florilegium.classifiers.tokens import tokenize
+from florilegium.classifiers.tokens import tokenize, without_repeats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +44,31 @@ def test_a_line_is_clean_and_stays_as_it_is(text: str) -> None:
 def test_rows_do_not_mix(texts: list[str | None], start: int) -> None:
     rows = tokenize(pa.array(texts, pa.string()).slice(min(start, len(texts))))
     assert rows.to_pylist() == [one(text or "") for text in texts[start:]]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ""),
+        ("Yes. No. yes. No! No.", "yes . no . no !"),
+        ("Wait... Wait... Wait..", "wait . . . wait . ."),
+        ("one two one two", "one two one two"),
+        ("a. a", "a . a"),
+        ("! ! !", "! ! !"),
+    ],
+)
+def test_sentences_are_kept_once(text: str, line: str) -> None:
+    assert without_repeats(tokenize(pa.array(["Yes.", text, "Yes. No."], pa.string()))).to_pylist()[1:] == [
+        line,
+        "yes . no .",
+    ]
+
+
+@given(st.lists(st.text(alphabet="ab .!?", max_size=60), max_size=5))
+def test_repeats_are_gone_and_nothing_else(texts: list[str]) -> None:
+    lines = tokenize(pa.array(texts, pa.string()))
+    once = without_repeats(lines)
+    assert without_repeats(once).to_pylist() == once.to_pylist()
+    for line, left in zip(lines.to_pylist(), once.to_pylist(), strict=True):
+        assert set(left.split(" ")) == set(line.split(" "))
+        assert line.startswith(left.split(" . ")[0])
