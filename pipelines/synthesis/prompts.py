@@ -6,7 +6,6 @@ its frame, and the prompt says that what is in the frame is data. The wording is
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,14 +145,10 @@ class Critique:
         return json.dumps(list(self.faults), ensure_ascii=False)
 
 
-OBJECT = re.compile(r"\{.*\}", re.DOTALL)
-
-
 def parse_critique(content: str, charter: Charter | None) -> Critique:
     """The critique in an answer. Raises ValueError where it is none, or cites a line that there is not."""
-    found = OBJECT.search(content)
     try:
-        answer: Any = json.loads(found[0]) if found else None
+        answer: Any = json.loads(content[content.find("{") : content.rfind("}") + 1])
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError("not one JSON object") from error
     faults = answer.get("faults") if isinstance(answer, dict) else None
