@@ -466,7 +466,9 @@ class Judge(Model):
 class SyntheticGates(Model):
     """Thresholds of the gates; `pipelines/synthesis/gates.py` says what each looks at."""
 
-    min_virtue: Annotated[float, Field(ge=0)] = 0.08  # probability of a claimed dimension, by its rate in natural text
+    min_virtue: Annotated[float, Field(ge=0)] = (
+        0.04  # probability of a claimed dimension, by its rate among labelled texts
+    )
     max_toxic: Share = 0.3  # of any harm
     min_language_confidence: Share = 0.5
     max_moralising: Annotated[float, Field(ge=0)] = 1.5  # moralising phrases a hundred words

@@ -31,7 +31,7 @@ MAX_WORDS, MIN_WORDS = 1200, 30
 
 # Share of clear positives among 6,080 documents labelled by the rubric. The classifier learnt from posts and pages and
 # sees little in short dialogues, so its probability is compared with this and not with one half.
-NATURAL_RATE = dict(
+LABELLED_RATE = dict(
     zip(
         PROSOCIAL,
         (0.050, 0.076, 0.135, 0.053, 0.233, 0.168, 0.119, 0.107, 0.123, 0.023, 0.121, 0.052),
@@ -293,7 +293,7 @@ def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en")
     masked = scored["text"].to_pylist()
     for row, (draft, result) in enumerate(zip(drafts, checked, strict=True)):
         result.masked = masked[row]
-        claimed = max(virtue[row, PROSOCIAL.index(name)] / NATURAL_RATE[name] for name in draft.cell.dimensions)
+        claimed = max(virtue[row, PROSOCIAL.index(name)] / LABELLED_RATE[name] for name in draft.cell.dimensions)
         worst = int(np.argmax(toxic[row]))
         result.scores = {
             "virtue": round(float(claimed), 3),
