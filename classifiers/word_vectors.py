@@ -7,7 +7,7 @@ over the dimensions from .559 to .580 and ROC-AUC over the harms from .869 to .8
 
 The vectors travel as a file (Parquet; `word` and `vector`, a byte a number), so that training needs no
 encoder. Each word was read alone by the encoder; vectors are centred on the mean over documents, turned to
-their principal axes, cut and scaled to length 1. To make such a file from documents of your own (extra `semantic`):
+their principal axes, cut and scaled to length 1. To make such a file from documents of your own (needs sentence-transformers):
 
     python -m florilegium.classifiers.word_vectors train.parquet more.parquet --output vectors.parquet
 """
@@ -77,7 +77,7 @@ def word_vectors(words: Sequence[str], documents: Sequence[int], encoder: str, d
     try:
         from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
     except ImportError as error:
-        raise MissingExtraError("making word vectors needs packages: pip install 'florilegium[semantic]'") from error
+        raise MissingExtraError("making word vectors needs packages: pip install sentence-transformers") from error
     model = SentenceTransformer(encoder)
     values = model.encode(list(words), batch_size=256, convert_to_numpy=True, normalize_embeddings=False)
     values = values.astype(np.float64)
