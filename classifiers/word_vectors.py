@@ -7,7 +7,8 @@ over the dimensions from .559 to .580 and ROC-AUC over the harms from .869 to .8
 
 The vectors travel as a file (Parquet; `word` and `vector`, a byte a number), so that training needs no
 encoder. Each word was read alone by the encoder; vectors are centred on the mean over documents, turned to
-their principal axes, cut and scaled to length 1. To make such a file from documents of your own (needs sentence-transformers):
+their principal axes, cut and scaled to length 1. To make such a file from documents of your own, which needs
+sentence-transformers:
 
     python -m florilegium.classifiers.word_vectors train.parquet more.parquet --output vectors.parquet
 """
