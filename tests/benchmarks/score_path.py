@@ -354,11 +354,12 @@ def _language_model(texts: list[str], scratch: Path) -> Path:
     examples_texts = _example_posts(200)["text"].to_pylist()
     stages = ready_stages(load_recipe("quickstart").stages.model_dump_json())
     language = next(stage for stage in stages if stage.name == "language")
-    batch = pa.record_batch({"text": pa.array(texts + examples_texts)})
+    texts = texts + examples_texts
+    batch = pa.record_batch({"text": pa.array(texts), "language_hint": pa.nulls(len(texts), pa.string())})
     labels = language.apply(batch)["language"].to_pylist()
     lines = scratch / "languages.txt"
     with lines.open("w", encoding="utf-8") as stream:
-        for label, text in zip(labels, batch["text"].to_pylist(), strict=True):
+        for label, text in zip(labels, texts, strict=True):
             stream.write(f"__label__{label} {' '.join(text.split())}\n")
     model = fasttext.train_supervised(
         str(lines), dim=16, minn=2, maxn=4, loss="hs", bucket=2_000_000, epoch=1, thread=1, verbose=0
