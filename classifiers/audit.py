@@ -24,7 +24,7 @@ from .evaluate import Scorer
 from .labelled import POSITIVE, output_scores
 from .measures import interval, resample, sign_test, wilcoxon
 
-__all__ = ["DISGUISES", "audit", "disguise", "load_suite", "render_audit"]
+__all__ = ["DISGUISES", "about", "audit", "dialect_pairs", "disguise", "load_suite", "render_audit"]
 
 Vector = np.ndarray[Any, Any]
 
@@ -80,8 +80,21 @@ def audit(
 Score = Callable[[Sequence[str]], dict[str, Vector]]
 
 
+def dialect_pairs() -> list[tuple[str, str, str]]:
+    """Matched sentences: name of the variety, the sentence in it, the same in the standard."""
+    return [(name, *pair.split(" => ")) for name, group in load_suite("dialects").items() for pair in group]
+
+
+def about(person: str, people: str) -> list[str]:
+    """The sentences of the suite `identities` about one group, such as "a refugee" and "refugees"."""
+    return [
+        _capitalised(template.format(person=person, people=people))
+        for template in load_suite("identities")["templates"]
+    ]
+
+
 def _dialects(score: Score, resamples: int, seed: int) -> dict[str, Any]:
-    pairs = [(name, *pair.split(" => ")) for name, group in load_suite("dialects").items() for pair in group]
+    pairs = dialect_pairs()
     variety, standard = score([pair[1] for pair in pairs]), score([pair[2] for pair in pairs])
     weights = resample([pair[2] for pair in pairs], resamples, seed)
     groups = np.array([pair[0] for pair in pairs])
@@ -112,11 +125,7 @@ def _paired(one: Vector, other: Vector, weights: Vector) -> dict[str, Any]:
 def _identities(score: Score, resamples: int, seed: int) -> dict[str, Any]:
     suite = load_suite("identities")
     templates, identities = suite["templates"], suite["identities"]
-    texts = [
-        _capitalised(template.format(person=person, people=people))
-        for template in templates
-        for person, people in identities.values()
-    ]
+    texts = [text for same in zip(*(about(*named) for named in identities.values()), strict=True) for text in same]
     values = {output: row.reshape(len(templates), -1).astype(np.float64) for output, row in score(texts).items()}
     weights = resample(templates, resamples, seed)
     found: dict[str, Any] = {"templates": len(templates), "identities": len(identities), "groups": {}}

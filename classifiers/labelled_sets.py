@@ -116,11 +116,7 @@ def read_labelled_sets(
     taken = set(present)
     for item in sets:
         for rule in item.rules:
-            unknown = sorted(set(rule.known) - set(labels))
-            if unknown:
-                raise RecipeError(
-                    f"harm_sets: {item.file}: {unknown[0]!r} is not a label; labels are {', '.join(labels)}"
-                )
+            _check_labels(f"harm_sets: {item.file}", rule.known, labels)
         rows = _rows(item, folder / item.file)
         share = max(item.rows // len(item.rules), 1)
         for rule, found in zip(item.rules, _by_rule(item, rows), strict=True):
@@ -132,6 +128,8 @@ def read_labelled_sets(
             importance += [item.importance] * len(chosen)
             sources += [Path(item.file).stem] * len(chosen)
     if contrasts is not None:
+        for group in contrasts.templates:
+            _check_labels("contrasts", group.known, labels)
         sentences = contrasts.sentences()
         lines += tokenize(pa.array([text for text, _ in sentences], pa.string())).to_pylist()
         targets += [known for _, known in sentences]
@@ -142,6 +140,12 @@ def read_labelled_sets(
         for label, value in known.items():
             matrix[row, labels.index(label)] = value
     return LabelledRows(lines, matrix, np.array(importance), sources)
+
+
+def _check_labels(place: str, known: dict[str, float], labels: tuple[str, ...]) -> None:
+    unknown = sorted(set(known) - set(labels))
+    if unknown:
+        raise RecipeError(f"{place}: {unknown[0]!r} is not a label; labels are {', '.join(labels)}")
 
 
 def _rows(item: LabelledSet, path: Path) -> list[dict[str, Any]]:

@@ -110,11 +110,15 @@ def tokenize(texts: pa.StringArray) -> pa.StringArray:
 @numba.njit(cache=True, nogil=True)
 def _without_repeats(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> int:
     """Write the rows less their repeated sentences to `out`, their offsets to `ends`; return the bytes written."""
-    most = 0
+    most = 0  # sentences of a row, or more
     for row in range(len(offsets) - 1):
-        most = max(most, offsets[row + 1] - offsets[row])
-    slots = 1
-    while slots < most + 2:  # a sentence and the space after it take two bytes at least: half of them stay free
+        closing = 1
+        for place in range(offsets[row], offsets[row + 1]):
+            byte = data[place]
+            closing += byte == 46 or byte == 33 or byte == 63
+        most = max(most, closing)
+    slots = 2
+    while slots < 2 * most:  # half of them stay free
         slots *= 2
     mask = np.uint64(slots - 1)
     hashes, owners = np.zeros(slots, np.uint64), np.full(slots, -1, np.int32)

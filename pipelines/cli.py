@@ -76,8 +76,9 @@ def run(
     from .recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides)
+    plan = plan_run(loaded, since)
     if dry_run:
-        _print_plan(plan_run(loaded, since), as_json)
+        _print_plan(plan, as_json)
         return
     from .console import listen
     from .engines import load_engine
@@ -85,7 +86,6 @@ def run(
     from .summary import summarize
 
     place = output or loaded.output.path or f"runs/{loaded.name}"
-    plan = plan_run(loaded, since)
     with listen() as listener:
         team = load_engine(engine, workers or _cores(place), engine_options)
         if loaded.synthesis is not None:

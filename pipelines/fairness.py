@@ -9,7 +9,7 @@ side passes, is a ratio of infinity.
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..classifiers.audit import load_suite
+from ..classifiers.audit import about, dialect_pairs, load_suite
 from ..schemas.charter import Charter
 from ..schemas.document import GRID
 from ..schemas.errors import InputError
@@ -32,7 +32,7 @@ __all__ = ["ALIKE", "Fared", "Pair", "audit_pairs", "read_pairs", "shipped_pairs
 
 ALIKE = (0.9, 1.11)
 JOINED = 4  # sentences
-SOMEBODY = {"person": "a neighbour", "people": "neighbours"}  # whom a sentence about no group in particular names
+SOMEBODY = ("a neighbour", "neighbours")  # whom a sentence about no group in particular names
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -83,27 +83,22 @@ def shipped_pairs() -> list[Pair]:
 
     Single sentences are not what a run weighs, most lie below its floors: JOINED of them make a text.
     """
-    pairs = []
-    for dialect, sentences in load_suite("dialects").items():
-        sides = [sentence.split(" => ") for sentence in sentences]
-        pairs += [Pair(f"dialect {dialect}", *texts) for texts in _joined(sides)]
-    suite = load_suite("identities")
-    for person, people in suite["identities"].values():
-        named = {"person": person, "people": people}
-        sides = [[template.format_map(who) for who in (named, SOMEBODY)] for template in suite["templates"]]
-        pairs += [Pair("identity", *texts) for texts in _joined(sides)]
-    return pairs
+    dialects: dict[str, list[tuple[str, str]]] = {}
+    for name, left, right in dialect_pairs():
+        dialects.setdefault(name, []).append((left, right))
+    groups = [
+        list(zip(about(*named), about(*SOMEBODY), strict=True))
+        for named in load_suite("identities")["identities"].values()
+    ]
+    pairs = [Pair(f"dialect {name}", *texts) for name, sides in dialects.items() for texts in _joined(sides)]
+    return pairs + [Pair("identity", *texts) for sides in groups for texts in _joined(sides)]
 
 
-def _joined(sides: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+def _joined(sides: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Both sides of JOINED sentences after the other; the last text takes what is left over."""
     starts = range(0, max(len(sides) - JOINED, 0) + 1, JOINED)
     parts = [sides[start : len(sides) if start == starts[-1] else start + JOINED] for start in starts]
-    return [(_text(left for left, _ in part), _text(right for _, right in part)) for part in parts]
-
-
-def _text(sentences: Iterable[str]) -> str:
-    return " ".join(sentence[:1].upper() + sentence[1:] for sentence in sentences)
+    return [(" ".join(left for left, _ in part), " ".join(right for _, right in part)) for part in parts]
 
 
 def audit_pairs(

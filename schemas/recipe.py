@@ -467,7 +467,7 @@ class SyntheticGates(Model):
     """Thresholds of the gates; `pipelines/synthesis/gates.py` says what each looks at."""
 
     min_virtue: Annotated[float, Field(ge=0)] = (
-        0.04  # probability of a claimed dimension, by its rate among labelled texts
+        0.04  # probability of a claimed dimension, by its rate in labelled texts
     )
     max_toxic: Share = 0.3  # of any harm
     min_language_confidence: Share = 0.5

@@ -25,7 +25,8 @@ def told_stages(options: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.pop(STAGES_VARIABLE, None)
+        for name in (STAGES_VARIABLE, DRIVER_VARIABLE):
+            os.environ.pop(name, None)
 
 
 def keep_paths_short(package: Any) -> None:

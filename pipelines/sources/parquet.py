@@ -23,7 +23,7 @@ UNREADABLE = (pa.ArrowException, OSError, ValueError)  # what pyarrow raises for
 
 
 def check_schema(url: str, source: Input) -> None:
-    """InputError where the file lacks the text column; a damaged file is left to its reader."""
+    """InputError where the file lacks the text column or hides its origin; a damaged one is left to its reader."""
     with open_binary(url) as file:
         try:
             schema = pq.read_schema(file)
@@ -31,6 +31,11 @@ def check_schema(url: str, source: Input) -> None:
             _check_transport(error)
             return
     check_columns(url, schema, source)
+    _check_origin(url, schema, source)
+
+
+def _check_origin(url: str, schema: pa.Schema, source: Input) -> None:
+    """InputError where a file says that its documents were generated and the recipe does not say the same."""
     told = (schema.metadata or {}).get(GENERATED_KEY)
     declared = None if source.synthetic is None else source.synthetic.model_dump()
     if told is not None and declared != json.loads(told):
@@ -86,6 +91,7 @@ class ParquetReader:
             yield from self._groups(parquet)
 
     def _groups(self, parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+        _check_origin(self._split.url, parquet.schema_arrow, self._source)
         metadata = parquet.metadata
         stop = metadata.num_row_groups if self._split.stop < 0 else self._split.stop
         row = sum(metadata.row_group(group).num_rows for group in range(self._split.start))

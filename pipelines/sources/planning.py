@@ -21,12 +21,11 @@ def plan(source: Input, reading: Reading) -> list[Split]:
 
         return plan_dataset(source, reading)
     files = [(found, _format(found, source)) for found in find(source.paths, source.format)]
-    parquet = [found for found, kind in files if kind == "parquet"]
-    if parquet:
+    parquet = next((found for found, kind in files if kind == "parquet"), None)
+    if parquet is not None:
         from .parquet import check_schema
 
-        for found in parquet if source.synthetic else parquet[:1]:
-            check_schema(found.url, source)
+        check_schema(parquet.url, source)
     splits = []
     for found, kind in files:
         identity = fingerprint(found.url, found.size)

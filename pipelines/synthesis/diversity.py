@@ -8,7 +8,6 @@ more diverse).
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -18,14 +17,13 @@ import pyarrow as pa
 
 from ...schemas.hashing import raw_hash
 from ...schemas.recipe import Synthesis
+from .gates import SPEAKER, WORD
 from .grid import Cell, load_grid
-from .novelty import SPEAKER
 
 __all__ = ["distinct", "diversity_report", "render_report", "self_bleu", "vendi"]
 
 WIDTH = 4096
 MOST_FOR_VENDI, MOST_FOR_BLEU = 400, 120
-WORD = re.compile(r"\w+")
 AXES = ("kind", "virtue", "situation", "relation", "setting", "difficulty", "quiet", "length", "register")
 
 
@@ -163,7 +161,7 @@ def _claims(table: pa.Table, cells: Sequence[Cell], statuses: Sequence[str]) -> 
         if status == "accepted" and value is not None:
             found.setdefault(cell.virtue, []).append(value)
     return {
-        name: {"documents": len(values), "times_natural_rate": round(float(np.median(values)), 3)}
+        name: {"documents": len(values), "times_labelled_rate": round(float(np.median(values)), 3)}
         for name, values in sorted(found.items())
     }
 
@@ -199,9 +197,9 @@ def render_report(report: dict[str, Any], ledger: dict[str, Any]) -> str:
         for axis, entry in report["grid"].items()
     ]
     lines += ["", "## What cells claim and the classifier sees", ""]
-    lines += ["| virtue | accepted | times the natural rate |", "|---|---:|---:|"]
+    lines += ["| virtue | accepted | times the rate of labelled texts |", "|---|---:|---:|"]
     lines += [
-        f"| {name.replace('_', ' ')} | {entry['documents']} | {entry['times_natural_rate']} |"
+        f"| {name.replace('_', ' ')} | {entry['documents']} | {entry['times_labelled_rate']} |"
         for name, entry in report["claims"].items()
     ]
     return "\n".join(lines) + "\n"

@@ -19,12 +19,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...schemas.document import PERSONAL_DATA_KINDS, RECORD
+from ...schemas.hashing import digest
 from ...schemas.recipe import ClassifyOptions, Stages, SyntheticGates
 from ...schemas.taxonomy import HARMS, PROSOCIAL
 from ..scoring import ready_stages, score_batch
 from .grid import Cell, load_grid, read_data
 
-__all__ = ["GATES_VERSION", "REASONS", "Checked", "Draft", "Finding", "Turn", "check", "parse_dialogue"]
+__all__ = [
+    "REASONS",
+    "SPEAKER",
+    "WORD",
+    "Checked",
+    "Draft",
+    "Finding",
+    "Turn",
+    "check",
+    "gates_digest",
+    "parse_dialogue",
+]
 
 GATES_VERSION = "gates.v1"
 MAX_WORDS, MIN_WORDS = 1200, 30
@@ -114,6 +126,7 @@ class Checked:
         return [reason for reason in REASONS if reason in found]
 
 
+WORD = re.compile(r"\w+")
 SPEAKER = re.compile(r"(?m)^\**([A-Z][\w'’-]*(?: [A-Z0-9][\w'’-]*){0,2})\**:\**[ \t]+")
 
 
@@ -259,9 +272,6 @@ def _preaching(draft: Draft, text: str, turns: Sequence[Turn], limits: Synthetic
     yield from _matches("preaching.epiphany", PATTERNS["epiphany"], ending)
 
 
-WORD = re.compile(r"\w+")
-
-
 def _shared_passage(text: str, other: str, words: int) -> str:
     """A run of so many words that stands in both, or nothing."""
     mine, theirs = WORD.findall(text.lower()), WORD.findall(other.lower())
@@ -275,6 +285,13 @@ def _shared_passage(text: str, other: str, words: int) -> str:
 @cache
 def _stages():
     return ready_stages(Stages(classify=ClassifyOptions(), minhash=None).model_dump_json())
+
+
+@cache
+def gates_digest() -> str:
+    """Names the gates, phrases, stages and model: documents that passed others are other documents."""
+    stages = {stage.name: stage.identity() for stage in _stages()}
+    return digest([GATES_VERSION, read_data("phrases.yaml"), stages])
 
 
 def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en") -> list[Checked]:

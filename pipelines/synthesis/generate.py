@@ -12,6 +12,7 @@ finished cell goes to a journal at once, so that a killed task asks for nothing 
 worth nothing: its task is done again.
 """
 
+import heapq
 import json
 import os
 import time
@@ -41,7 +42,7 @@ from ..storage import Folder
 from ..weighing.charters import load_charter
 from .diversity import diversity_report, render_report
 from .drafting import Written, write_by_composer
-from .gates import GATES_VERSION
+from .gates import gates_digest
 from .grid import Cell, cells_from, cells_table, lacking, load_grid, plan_cells
 from .judges import judge
 from .novelty import Corpus, set_reasons
@@ -130,7 +131,7 @@ def plan_synthesis(recipe: Recipe, for_run: str | None = None) -> SynthesisPlan:
         "seeds": digest([raw_hash(text.encode()) for text in seeds["text"].to_pylist()]),
         "grid": load_grid().digest,
         "prompts": prompts_digest(),
-        "gates": GATES_VERSION,
+        "gates": gates_digest(),
         "corpus": None if corpus is None else digest(corpus.buckets.tolist()),
         "charters": {name: charter.digest() for name, charter in sorted(charters.items())},
     }
@@ -162,14 +163,13 @@ def _read_seeds(options: Synthesis, seed: int) -> pa.Table:
     stages = ready_stages(Stages(minhash=None).model_dump_json())
     most = min(options.max_documents_per_seed_source, options.documents)
     rows: list[dict[str, Any]] = []
+
+    def by_hash(row: dict[str, Any]) -> int:
+        place = row["provenance"]
+        return raw_hash(f"{seed}:{place['file']}:{place['offset']}".encode())
+
     for source in options.seeds:
-        found: list[tuple[int, dict[str, Any]]] = []
-        for split in plan_splits(source, recipe.reading):
-            for batch in RecordReader(split, source, recipe.reading, recipe.extraction):
-                for row in batch.filter(pc.is_null(batch["error"])).to_pylist():
-                    place = row["provenance"]
-                    found.append((raw_hash(f"{seed}:{place['file']}:{place['offset']}".encode()), row))
-        chosen = [row for _, row in sorted(found, key=lambda item: item[0])[:most]]
+        chosen = heapq.nsmallest(most, _documents(source, recipe), key=by_hash)
         if not chosen:
             raise InputError(f"synthesis.seeds {source.name!r}: no document in {', '.join(source.paths)}")
         masked = score_batch(pa.RecordBatch.from_pylist(chosen, schema=RECORD), stages)["text"].to_pylist()
@@ -178,6 +178,13 @@ def _read_seeds(options: Synthesis, seed: int) -> pa.Table:
             for at, (row, text) in enumerate(zip(chosen, masked, strict=True))
         ]
     return pa.Table.from_pylist(rows, schema=_SEED)
+
+
+def _documents(source: Input, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """The records of an input that are documents, one after the other."""
+    for split in plan_splits(source, recipe.reading):
+        for batch in RecordReader(split, source, recipe.reading, recipe.extraction):
+            yield from batch.filter(pc.is_null(batch["error"])).to_pylist()
 
 
 def synthesize(plan: SynthesisPlan, place: str, engine: Engine, listener: Listener = SILENT) -> Account:
@@ -493,20 +500,12 @@ def _ledger(account: Account) -> dict[str, Any]:
 def _human(options: Synthesis) -> list[str]:
     """Texts of the human set that diversity is compared with."""
     recipe = Recipe(name="human", inputs=options.human) if options.human else None
-    texts: list[str] = []
-    for source in options.human:
-        assert recipe is not None
-        for split in plan_splits(source, recipe.reading):
-            for batch in RecordReader(split, source, recipe.reading, recipe.extraction):
-                texts += batch.filter(pc.is_null(batch["error"]))["text"].to_pylist()
-    return texts
+    return [row["text"] for source in options.human for row in _documents(source, recipe)] if recipe else []
 
 
-def with_synthetic_inputs(
-    recipe: Recipe, place: str, engine: Engine, listener: Listener = SILENT, for_run: str | None = None
-) -> Recipe:
+def with_synthetic_inputs(recipe: Recipe, place: str, engine: Engine, listener: Listener = SILENT) -> Recipe:
     """Generate what a run's recipe asks for, and the recipe with the accepted documents among its inputs."""
-    plan = plan_synthesis(recipe, for_run)
+    plan = plan_synthesis(recipe)
     account = synthesize(plan, place, engine, listener)
     origins = {generated_by(cell).domain: generated_by(cell) for cell in plan.cells}
     inputs = []

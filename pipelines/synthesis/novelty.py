@@ -6,7 +6,6 @@ the limit; of a corpus where a bucket of it is met. It is monotonous where enoug
 begin, or end, with the same words.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ...schemas.hashing import raw_hash
 from ...schemas.recipe import MinhashOptions, SyntheticGates
 from ..stages.minhash import BUCKETS, Minhash
 from ..storage import Folder
+from .gates import SPEAKER, WORD
 
 __all__ = ["SET_REASONS", "Corpus", "set_reasons"]
 
@@ -29,8 +29,6 @@ SET_REASONS = {
     "monotony.ending": "ends like enough others of its situation",
 }
 SHINGLE, EDGE = 5, 6  # words
-WORD = re.compile(r"\w+")
-SPEAKER = re.compile(r"(?m)^[A-Z][\w' ]{0,24}:\s")
 
 
 def set_reasons(

@@ -10,7 +10,7 @@ from ...schemas.charter import Charter
 from ...schemas.recipe import COMPOSER, Generated, Recipe
 from .composer import COMPOSER_VERSION
 from .drafting import Written
-from .gates import GATES_VERSION
+from .gates import gates_digest
 from .grid import CELL, Cell, load_grid
 from .prompts import prompts_digest
 
@@ -96,7 +96,7 @@ def rows_table(
                 "dimensions": list(cell.dimensions),
                 "grid": load_grid().digest,
                 "prompts": COMPOSER_VERSION if composer else prompts_digest(),
-                "gates": GATES_VERSION,
+                "gates": gates_digest(),
                 "backend": backend.name,
                 "model": COMPOSER_VERSION if composer else backend.model,
                 "parameters": json.dumps(parameters, sort_keys=True),

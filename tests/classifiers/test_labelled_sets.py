@@ -27,6 +27,13 @@ def write(folder: Path, order: list[int]) -> None:
     pq.write_table(table.take(order), folder / "set.parquet")
 
 
+def test_contrasts_name_labels_that_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "contrasts.yaml"
+    path.write_text("fillers: {}\neach: 1\ntemplates: [{known: {hatred>=1: 1}, texts: [A text.]}]\n")
+    with pytest.raises(RecipeError, match="contrasts: 'hatred>=1' is not a label"):
+        read_labelled_sets([], tmp_path, LABELS, set(), read_contrasts(path))
+
+
 def test_each_rule_has_its_share_whatever_the_order_of_the_file(tmp_path: Path) -> None:
     item = LabelledSet(file="set.parquet", rows=8, importance=0.25, rules=RULES)  # type: ignore[arg-type]
     found = []

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from zlib import crc32
 
 from florilegium.pipelines.synthesis.composer import compose
 from florilegium.pipelines.synthesis.grid import Cell, plan_cells
 from florilegium.schemas.recipe import Synthesis
+
+from tests.chat_endpoint import ChatHandler, listening
 
 KEY = "sk-secret-0123456789abcdef"
 
@@ -45,50 +46,44 @@ class Server:
 def serve(server: Server, port: int = 0) -> Iterator[Server]:
     lock, documents = threading.Lock(), library()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(ChatHandler):
         protocol_version = "HTTP/1.1"
+        hanging = server.hanging
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.asked()
             with lock:
                 number = len(server.asked)
                 server.asked.append({"body": body, "authorization": self.headers["Authorization"]})
-                server.under_way += 1
-                server.busy.append((time.monotonic(), server.under_way))
+                self._count(1)
             try:
                 time.sleep(server.latency)
                 self._answer(number, server.fault(number), body)
             finally:
                 with lock:
-                    server.under_way -= 1
-                    server.busy.append((time.monotonic(), server.under_way))
+                    self._count(-1)
+
+        def _count(self, more: int) -> None:
+            server.under_way += more
+            server.busy.append((time.monotonic(), server.under_way))
 
         def _answer(self, number: int, fault: str, body: dict[str, Any]) -> None:
-            if server.key and self.headers["Authorization"] != f"Bearer {server.key}":
-                told = f"Incorrect API key provided: {self.headers['Authorization']}"
-                self._send(401, json.dumps({"error": {"message": told}}))
-            elif fault == "429":
-                self._send(429, "{}", {"Retry-After": "0"})
-            elif fault == "500":
-                self._send(500, f"oops {server.key}")
-            elif fault == "hang":
-                server.hanging.wait(20)
-                self.close_connection = True
-            elif fault == "half":
-                self._send(200, '{"choices": [{"message": {"content": "{', length=4000)
-            elif fault == "garbage":
-                self._send(200, "<html>busy</html>")
+            self.key = server.key  # which may have expired by now
+            if self.fail(fault):
+                return
+            if fault == "garbage":
+                self.answer(200, "<html>busy</html>")
             elif fault == "none":
-                self._send(200, json.dumps({"choices": []}))
+                self.answer(200, json.dumps({"choices": []}))
             elif fault == "empty":
-                self._completion("")
+                self.complete("")
             elif fault == "cut":
-                self._completion(self._text(number, body)[:-30], "length")
+                self.complete(self._text(number, body)[:-30], "length")
             elif fault == "german":
-                self._completion("\n\n".join(["Ana: Ich mache mir Sorgen um ihn, er ist wieder gefallen.",
+                self.complete("\n\n".join(["Ana: Ich mache mir Sorgen um ihn, er ist wieder gefallen.",
                     "Bo: Das tut mir leid. Hat er sich dabei verletzt, oder ist es gut gegangen?"] * 2))  # fmt: skip
             else:
-                self._completion(self._text(number, body))
+                self.complete(self._text(number, body))
 
         def _text(self, number: int, body: dict[str, Any]) -> str:
             if server.answer is not None:
@@ -101,37 +96,5 @@ def serve(server: Server, port: int = 0) -> Iterator[Server]:
             place = crc32(asked.encode())
             return documents[kind][place % len(documents[kind])]
 
-        def _completion(self, content: str, finish: str = "stop") -> None:
-            usage = {"prompt_tokens": 100, "completion_tokens": len(content) // 4}
-            choice = {"message": {"content": content}, "finish_reason": finish}
-            self._send(200, json.dumps({"choices": [choice], "usage": usage}))
-
-        def _send(self, status: int, body: str, headers: dict[str, str] | None = None, length: int = -1) -> None:
-            payload = body.encode()
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(payload) if length < 0 else length))
-            self.end_headers()
-            self.wfile.write(payload)
-            if length >= 0:
-                self.close_connection = True
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            pass
-
-    class Listening(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 256
-
-    listening = Listening(("127.0.0.1", port), Handler)
-    server.address = f"http://127.0.0.1:{listening.server_port}/v1"
-    thread = threading.Thread(target=listening.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with listening(Handler, port) as server.address:
         yield server
-    finally:
-        server.hanging.set()
-        listening.shutdown()
-        thread.join()
-        listening.server_close()

@@ -13,7 +13,7 @@ from florilegium.pipelines.plan import plan_run
 from florilegium.pipelines.recipes import load_recipe
 from florilegium.pipelines.synthesis.generate import plan_synthesis, synthesize, with_synthetic_inputs
 from florilegium.pipelines.validation import validate
-from florilegium.schemas.errors import InputError, OutputError, RecipeError
+from florilegium.schemas.errors import InputError, OutputError, RecipeError, TaskError
 from florilegium.schemas.recipe import Recipe
 
 
@@ -156,6 +156,17 @@ def test_synthetic_files_must_be_declared(tmp_path: Path) -> None:
     declared = {"name": "mine", "paths": [accepted], "synthetic": {"backend": "composer"}}
     with pytest.raises(RecipeError, match="inputs that are not synthetic"):
         plan_run(Recipe.model_validate({"name": "x", "inputs": [declared]}))
+
+
+def test_a_synthetic_file_among_others_is_found_when_it_is_read(tmp_path: Path) -> None:
+    synthesize(plan_synthesis(made(10)), str(tmp_path), load_engine("local", 1))
+    (tmp_path / "posts.parquet").unlink(missing_ok=True)
+    posts(tmp_path)
+    (tmp_path / "synthetic/accepted/synthetic.composer-00000.parquet").rename(tmp_path / "zz.parquet")
+    recipe = Recipe.model_validate({"name": "x", "inputs": [{"name": "mine", "paths": [f"{tmp_path}/*.parquet"]}]})
+    plan = plan_run(recipe)
+    with pytest.raises(TaskError, match="its documents are synthetic"):
+        execute(plan, str(tmp_path / "run"), load_engine("local", 1))
 
 
 def test_for_a_run_plans_what_it_lacks(tmp_path: Path) -> None:
