@@ -16,8 +16,9 @@ demo: $(READY)
 	$(BIN)/florilegium run quickstart --output $(RUNS)/demo
 	$(BIN)/florilegium validate $(RUNS)/demo
 
+# One process more than there are cores: many tests wait for processes of their own.
 test: $(READY) check
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 check: $(READY)
 	$(BIN)/ruff check .

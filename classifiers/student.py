@@ -14,6 +14,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,19 @@ def load(name_or_path: str | Path) -> Classifier:
     folder = MODELS / name_or_path
     if not folder.is_dir():
         folder = Path(name_or_path)
+    stats = [path.stat() for path in (folder / "model.json", folder / "model.ftz") if path.exists()]
+    return _load(folder, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> Classifier:
+    """What the files of that time hold."""
     try:
         header = json.loads((folder / "model.json").read_text("utf-8"))
         stated = header.pop("digest", None)
         payload = (folder / "model.ftz").read_bytes()
     except FileNotFoundError as error:
-        message = f"{name_or_path}: no such model ({error.filename} is missing)"
+        message = f"{folder}: no such model ({error.filename} is missing)"
         raise ModelError(f"{message}; name a shipped one or a folder that `florilegium train` wrote") from error
     except (ValueError, AttributeError, TypeError) as error:
         raise ModelError(f"{folder / 'model.json'}: not a header in JSON ({error}); install it again") from error

@@ -19,8 +19,9 @@ from ..classifiers.student import load
 from ..schemas.errors import RunError
 from ..schemas.taxonomy import HARMS, PROSOCIAL
 from .engines import Engine
-from .phases import RUN_INDEX, execute
-from .plan import MANIFEST, SPLITS, Run, open_run, plan_reweighing
+from .layout import MANIFEST, RUN_INDEX, SPLITS
+from .phases import execute
+from .plan import Run, open_run, plan_reweighing
 from .progress import SILENT, Listener
 from .runs import ROW_GROUPS_PER_RUN, KeyRange, RunSet, write_parquet
 from .stages.classify import Classify

@@ -22,7 +22,7 @@ from ..schemas.charter import Charter
 from ..schemas.document import GRID
 from ..schemas.errors import InputError
 from ..schemas.taxonomy import HARMS
-from .phases import WEIGHT_PLAN
+from .layout import WEIGHT_PLAN
 from .plan import Run, open_run
 from .stages.classify import Classify
 from .weighing.plan import UNSCORED, WeightPlan

@@ -26,9 +26,10 @@ from ..schemas.run import Ledger, StoredTable
 from .boilerplate import LINES, digest_of_repeated, note_lines, repeated_lines
 from .contamination import store_index
 from .engines import Engine
+from .layout import BAND_INDEX, CLUSTER_TABLE, MANIFEST, REPEATED_LINES, RUN_INDEX, SPLITS, WEIGHT_PLAN
 from .ledger import build_ledger, check_balance
 from .near_duplicates import RANKED, choose_keepers, cluster_links, link_buckets
-from .plan import MANIFEST, SPLIT_PHASES, SPLITS, Run, RunPlan, open_run, start_run
+from .plan import SPLIT_PHASES, Run, RunPlan, open_run, start_run
 from .progress import SILENT, Listener, Progress
 from .runs import KeyRange, RunSet, read_range, write_parquet
 from .scoring import Scoring, score_split
@@ -51,14 +52,9 @@ __all__ = [
 ]
 
 ATTEMPTS = 3
-RUN_INDEX = "scored/index.json"
-BAND_INDEX = "bands/index.json"
-CLUSTER_TABLE = "dedup/clusters.parquet"
 PAIR_ROWS = 1 << 23  # rows of bands/ that a task of `pair` owns
 KEEP_ROWS = 1 << 22  # members of clusters that a task of `keep` owns
 DEDUP_ROW_GROUP = 4 << 20
-REPEATED_LINES = "boilerplate/repeated.parquet"
-WEIGHT_PLAN = "weights/plan.json"
 
 Payload = dict[str, Any]
 Marker = dict[str, Any]

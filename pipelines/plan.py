@@ -25,6 +25,7 @@ from ..schemas.run import Manifest
 from .contamination import build_index, index_digest
 from .decide import DECIDE_VERSION
 from .dedup import DEDUP_VERSION
+from .layout import MANIFEST, SPLITS
 from .near_duplicates import NEAR_VERSION
 from .sources import Split, plan_splits
 from .stages import build_stages
@@ -32,10 +33,7 @@ from .stages.decontaminate import Decontaminate, EvaluationIndex
 from .storage import Folder
 from .weighing.charters import resolve_charters
 
-__all__ = ["SPLITS", "Run", "RunPlan", "describe_difference", "open_run", "plan_reweighing", "plan_run", "start_run"]
-
-MANIFEST = "manifest.json"
-SPLITS = "splits.json"
+__all__ = ["Run", "RunPlan", "describe_difference", "open_run", "plan_reweighing", "plan_run", "start_run"]
 
 # Phases whose tasks look at one split only: what decides their results besides the split and its input's fields. What
 # another run finished of them can be taken over.

@@ -17,17 +17,18 @@ import numpy as np
 import pyarrow as pa
 
 from ..schemas.charter import Charter
+from ..schemas.document import WEIGHT
 from ..schemas.errors import RecipeError, RequestError, RunError
 from ..schemas.hashing import hash64
 from ..schemas.recipe import Recipe, Weighing
 from .candidates import Candidates
 from .engines import Engine
-from .phases import RUN_INDEX, WEIGHT_PLAN, Outcome, execute
+from .layout import RUN_INDEX, WEIGHT_PLAN
+from .phases import Outcome, execute
 from .plan import Run, open_run, plan_reweighing
 from .progress import SILENT, Listener
 from .recipes import override_recipe
 from .runs import write_parquet
-from .shards import WEIGHT
 from .storage import Folder
 from .weighing.charters import resolve_charters
 from .weighing.histogram import Histogram

@@ -25,6 +25,7 @@ from ..schemas.document import (
     SCHEMA_VERSION,
     SCORED,
     SHARD,
+    WEIGHT,
     scored_schema,
     to_thousandths,
 )
@@ -54,7 +55,6 @@ __all__ = [
     "DECISION",
     "KEPT",
     "UNWEIGHTED",
-    "WEIGHT",
     "decide_range",
     "rank_range",
     "reject_range",
@@ -82,7 +82,6 @@ DECISION = pa.schema(
         SCORED.field("source"),
     ]
 )
-WEIGHT = pa.schema([SHARD.field(name) for name in ("id", "key", "domain", "weight", "repeats", "contributions")])
 DECIDED = ("id", "key", "domain", "cluster_size")  # what a row of shards and rejects takes from its decision
 SHARD_DICTIONARY = ("source", "domain", "language", "license", "scored_by", "host")
 

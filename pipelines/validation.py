@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schemas.document import CONTAMINATION, REJECT, SCORED, SHARD
+from ..schemas.document import CONTAMINATION, REJECT, SCORED, SHARD, WEIGHT
 from ..schemas.errors import BalanceError, FlorilegiumError
 from ..schemas.hashing import id_words
 from ..schemas.run import Ledger, StoredTable
+from .layout import WEIGHT_PLAN
 from .ledger import check_balance
-from .phases import WEIGHT_PLAN
 from .plan import Run, open_run
 from .runs import BANDS
-from .shards import DECISION, WEIGHT, weigh_decisions
+from .shards import DECISION, weigh_decisions
 from .weighing.plan import WeightPlan
 from .weighing.pool import repeats
 

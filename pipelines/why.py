@@ -20,7 +20,7 @@ from ..schemas.errors import InputError, ModelError, RunError
 from ..schemas.hashing import hash64, id_words, uniform
 from ..schemas.taxonomy import HARMS, PROSOCIAL
 from .decide import REASONS
-from .phases import RUN_INDEX, WEIGHT_PLAN
+from .layout import RUN_INDEX, WEIGHT_PLAN
 from .plan import Run, open_run
 from .runs import KeyRange, RunSet
 from .storage import Folder

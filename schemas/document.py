@@ -37,6 +37,7 @@ __all__ = [
     "STATISTICS",
     "STATISTIC_NAMES",
     "TIMESTAMP",
+    "WEIGHT",
     "scored_schema",
     "to_grid",
     "to_thousandths",
@@ -212,6 +213,9 @@ SHARD = pa.schema(
         pa.field("flags", pa.list_(pa.string()), nullable=False),
     ]
 )
+
+# Beside the shards: what each document got, and from whom.
+WEIGHT = pa.schema([SHARD.field(name) for name in ("id", "key", "domain", "weight", "repeats", "contributions")])
 
 REJECT = pa.schema(
     [

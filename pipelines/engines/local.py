@@ -13,7 +13,6 @@ import contextlib
 import os
 import queue
 import signal
-import tempfile
 import threading
 import time
 import weakref
@@ -47,34 +46,34 @@ class LocalEngine:
         weakref.finalize(self, self._team.dismiss)
 
     def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
-        logger.disable("datatrove")
         totals = _Totals(listener)
-        with tempfile.TemporaryDirectory(prefix="florilegium-", ignore_cleanup_errors=True) as scratch:
-            executor = _Executor(
-                [_TaskStep(url, phase, indices)],
-                tasks=len(indices),
-                workers=1,
-                logging_dir=scratch,
-                skip_completed=False,
-            )
-            if self.shares_memory:
-                _progress.set(_Throttled(totals.add))
-                for rank in range(executor.tasks):
-                    executor._run_for_rank(rank)
-            else:
-                self._team.start(url, phase)
-                lost = self._team.run(executor, totals)
-                if lost:
-                    listener.say(f"{phase}: {lost} worker processes were killed; their tasks will be tried again")
+        executor = _Executor(
+            [_TaskStep(url, phase, indices)],
+            tasks=len(indices),
+            workers=1,
+            logging_dir="memory://",
+            skip_completed=False,
+        )
+        if self.shares_memory:
+            _progress.set(_Throttled(totals.add))
+            for rank in range(executor.tasks):
+                executor._run_for_rank(rank)
+        else:
+            self._team.start(url, phase)
+            lost = self._team.run(executor, totals)
+            if lost:
+                listener.say(f"{phase}: {lost} worker processes were killed; their tasks will be tried again")
 
 
 class _Executor(LocalPipelineExecutor):
-    """The executor, quiet on standard error but for errors."""
+    """The executor without a log, statistics and a mark for each rank: 27 ms, and nobody reads them."""
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
-        result = super()._run_for_rank(rank, local_rank + 1, node_rank)
+        data = None
+        for step in self.pipeline:
+            data = step(data, rank, self.world_size)
         _progress.get().flush(finished=1)
-        return result
+        return data
 
 
 class _TaskStep(PipelineStep):

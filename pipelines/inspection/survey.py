@@ -13,12 +13,10 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from ...schemas.charter import Charter
-from ...schemas.document import REJECT, SCORED, SHARD
+from ...schemas.document import REJECT, SCORED, SHARD, WEIGHT
 from ...schemas.errors import FlorilegiumError, InputError
 from ...schemas.run import Ledger, Manifest, StoredTable
-from ..phases import PHASES, RUN_INDEX, WEIGHT_PLAN
-from ..plan import MANIFEST, SPLITS
-from ..shards import WEIGHT
+from ..layout import MANIFEST, PHASE_NAMES, RUN_INDEX, SPLITS, WEIGHT_PLAN
 from ..storage import Folder
 from ..weighing.plan import WeightPlan
 
@@ -178,7 +176,7 @@ def _fault(file: TableFile, stored: StoredTable | None, thorough: bool) -> str |
 def _progress(folder: Folder) -> str:
     """How far each phase came, as `score 3/5, decide 0/2`."""
     parts = []
-    for phase in PHASES:
+    for phase in PHASE_NAMES:
         if folder.exists(f"tasks/{phase}/plan.json"):
             try:
                 tasks = len(folder.read_json(f"tasks/{phase}/plan.json"))

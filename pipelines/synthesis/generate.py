@@ -32,8 +32,9 @@ from ...schemas.hashing import digest, raw_hash
 from ...schemas.recipe import COMPOSER, Backend, Fields, Input, Recipe, Stages, Synthesis
 from ...schemas.run import Counts
 from ..engines import Engine
+from ..layout import MANIFEST
 from ..phases import execute_phase, only_one
-from ..plan import MANIFEST, Run, RunPlan, open_run, start_run
+from ..plan import Run, RunPlan, open_run, start_run
 from ..progress import SILENT, Listener, Progress
 from ..runs import write_parquet
 from ..scoring import ready_stages, score_batch
