@@ -162,7 +162,7 @@ def _busy_workers(scratch: Path) -> list[int]:
     return [int(file.stem.removeprefix("worker-")) for file in files if json.loads(file.read_text())["task"] >= 0]
 
 
-def test_sigkill_of_the_driver_in_each_phase(expected: dict[str, str], corpus: Path, tmp_path: Path) -> None:
+def test_sigkill_of_the_driver_in_three_phases(expected: dict[str, str], corpus: Path, tmp_path: Path) -> None:
     """One run is killed in three of its phases on beam, leaves no process, and ends on local with the same bytes."""
     output = tmp_path / "run"
     for phase in ("score", "decide", "shard"):
