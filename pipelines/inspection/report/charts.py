@@ -146,7 +146,8 @@ def bars(values: Sequence[tuple[str, float]], title: str, colour: str = "good", 
                 _text(axes, place + 0.5, -0.07, name, ha="center", size=10, colour="muted")
         peak = max(range(len(values)), key=lambda place: values[place][1]) if values else 0
         if values:
-            _text(axes, peak + 0.5, 1.06, f"{values[peak][1]:,.0f}", ha="center", size=11, weight="bold")
+            at, side = (0.08, "left") if peak == 0 else (peak + 0.5, "center")  # a long number begins with its bar
+            _text(axes, at, 1.06, f"{values[peak][1]:,.0f}", ha=side, size=11, weight="bold")
         _text(axes, len(values) / 2, -0.19, note, ha="center", size=10.5, colour="muted", most=60)
         axes.plot([0, len(values)], [0, 0], color=_COLOURS["ink"], linewidth=0.8)
         axes.set_xlim(-0.2, len(values) + 0.2)
