@@ -29,6 +29,7 @@ bench: .venv-bench/.ready .venv-dolma/.ready
 	.venv-bench/bin/python -m tests.benchmarks.score_path
 	.venv-bench/bin/python -m tests.benchmarks.engines
 	.venv-bench/bin/python -m tests.benchmarks.near_duplicates
+	.venv-bench/bin/python -m tests.benchmarks.extraction
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
