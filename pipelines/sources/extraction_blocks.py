@@ -16,6 +16,7 @@ __all__ = ["Block", "document_blocks", "parse_blocks", "render"]
 
 TAG = re.compile(r'<(/?)(h[1-6]|p|ul|ol|li|pre|br|a)(?: href="[^"]*")?>')
 SENTENCE_END = re.compile(r"[.!?…。！？؟।։።།။។][\"'”’»›」』)\]]*\s*$")
+CUT_OFF = re.compile(r"(?:\.\.\.|…)$")
 WORD = re.compile(r"\w")
 GLUED = re.compile(r"[^\s/\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\uffff\U00020000-\U0003ffff]+")
 
@@ -24,6 +25,7 @@ LINK_CHARS = 200  # up to which a block of links is navigation; longer ones are 
 TAIL_CHARS = 60  # up to which a block without a sentence's end, after the last sentence, is the site's
 GLUED_CHARS = 50  # from which what has no blank in it is no word
 SENTENCE_CHARS = 80  # from which a block that ends like a sentence is a paragraph of the document
+TEASER_CHARS, TEASERS = 300, 3  # up to which a block may be a text's beginning, and how many make a list of them
 PHRASE_CHARS = 120  # up to which a block may be one of the phrases,
 PHRASE_SENTENCE_CHARS = 60  # and if it is a sentence: longer ones are somebody's words
 
@@ -204,6 +206,18 @@ def _without_empty_sections(blocks: list[Block]) -> list[Block]:
     return kept[::-1]
 
 
+def _without_teasers(blocks: list[Block]) -> list[Block]:
+    """Without the beginnings of other texts at the end: several cut off by an ellipsis, each with its title."""
+    at, found, below = len(blocks), 0, True
+    while at:
+        text = blocks[at - 1].text
+        cut = len(text) <= TEASER_CHARS and CUT_OFF.search(text) is not None
+        if not cut and not (below and len(text) <= TEASER_CHARS // 2):
+            break
+        found, below, at = found + cut, cut, at - 1
+    return blocks[:at] if found >= TEASERS else blocks
+
+
 def _without_tail(blocks: list[Block]) -> list[Block]:
     """Without short lines and headings at the end; a text may end with a short paragraph or list (a name, a verse).
 
@@ -239,6 +253,7 @@ RULES: tuple[Callable[[list[Block]], list[Block]], ...] = (
     _without_phrases,
     _without_links,
     _without_empty_sections,
+    _without_teasers,
     _without_tail,
     _without_empty_sections,
     _without_head,

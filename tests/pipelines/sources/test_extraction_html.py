@@ -178,3 +178,15 @@ def test_long_words_that_are_text_stay() -> None:
 def test_a_sentence_is_no_phrase() -> None:
     for text in ("Share this bread with whoever comes through the door, and keep none of it.", PROSE):
         assert document_blocks([Block("p", text)]) == [Block("p", text)]
+
+
+def test_beginnings_of_other_texts_at_the_end_are_left_out() -> None:
+    text = [Block("p", "They had met at the ferry every autumn and neither of them had ever spoken of the debt.")]
+    titles = [Block("p", f"Council hears {whom}") for whom in ("the millers", "the bakers", "the ferrymen")]
+    teasers = [
+        block for title in titles for block in (title, Block("p", "After a night of rain the members met and..."))
+    ]
+    assert document_blocks(text + teasers) == text
+    assert document_blocks(text + teasers[1:2]) == text + teasers[1:2]  # whoever trails off once is an author
+    spoken = [Block("p", "“I had thought that you would...”")] * 4
+    assert document_blocks(text + spoken) == text + spoken
