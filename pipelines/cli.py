@@ -34,11 +34,14 @@ OutputOption = Annotated[
     str | None, typer.Option("--output", "-o", help="The run's folder or URL.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; default: all cores.")]
-EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local or beam.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", "-w", min=1, help="Tasks at once; default: all cores, or what the cluster has."),
+]
+EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local, beam or ray.")]
 EngineOptions = Annotated[
     list[str],
-    typer.Argument(metavar="[-- OPTION]...", help="Options of Apache Beam for --engine beam.", show_default=False),
+    typer.Argument(metavar="[-- OPTION]...", help="Options of the engine's own.", show_default=False),
 ]
 
 
@@ -81,13 +84,14 @@ def run(
         _print_plan(plan, as_json)
         return
     from .console import listen
-    from .engines import load_engine
+    from .engines import CLUSTERS, load_engine
     from .phases import execute
     from .summary import summarize
 
     place = output or loaded.output.path or f"runs/{loaded.name}"
     with listen() as listener:
-        team = load_engine(engine, workers or _cores(place), engine_options)
+        number = workers or (None if engine in CLUSTERS else _cores(place))
+        team = load_engine(engine, number, engine_options)
         if loaded.synthesis is not None:
             from .synthesis.generate import with_synthetic_inputs
 
