@@ -85,7 +85,7 @@ class _Cluster:
         """Start Ray on this machine, closed to everybody else; its address."""
         if "RAY_AUTH_MODE" not in os.environ:
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
-        self._folder = tempfile.mkdtemp(prefix="florilegium-", dir=SHORT if Path(SHORT).is_dir() else None)
+        self._folder = tempfile.mkdtemp(prefix="florilegium-ray-", dir=SHORT if Path(SHORT).is_dir() else None)
         line = [sys.executable, "-m", "florilegium.pipelines.engines.ray_keeper", str(slots * self.cpus), self._folder]
         with Path(self._folder, "keeper.err").open("w+") as errors:
             self._keeper = subprocess.Popen(

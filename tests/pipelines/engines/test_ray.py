@@ -1,0 +1,163 @@
+"""Engine `ray`, on real Ray: the bytes of `local`, whatever is killed; what a worker lacks is named."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from florilegium.pipelines.engines import load_engine
+from florilegium.pipelines.phases import execute
+from florilegium.pipelines.plan import plan_run
+from florilegium.pipelines.recipes import load_recipe
+from florilegium.schemas.errors import MissingExtraError, OutputError, RequestError, RunError
+
+from tests.pipelines.engines.clusters import (
+    MORE_SPLITS,
+    checksums,
+    command,
+    descendants,
+    finished_files,
+    named,
+    start,
+    still_alive,
+    wait_until,
+)
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed; `make test-engines` installs it")
+TASK = "ray::florilegium score"
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What `local` writes."""
+    output = tmp_path_factory.mktemp("run") / "local"
+    subprocess.run(command(output, "local", *MORE_SPLITS), check=True, capture_output=True)
+    return checksums(output)
+
+
+def assert_valid(run: Path) -> None:
+    subprocess.run([sys.executable, "-m", "florilegium.pipelines", "validate", str(run)], check=True)
+
+
+@pytest.mark.skipif(HAS_RAY, reason="Ray is installed here")
+def test_without_ray_the_remedy_is_said() -> None:
+    with pytest.raises(MissingExtraError, match=r"pip install 'florilegium\[ray\]'"):
+        load_engine("ray", 2)
+
+
+def test_options_that_nobody_knows_are_refused() -> None:
+    with pytest.raises(RequestError, match="--adress=auto: no such option; did you mean --address"):
+        load_engine("ray", 2, ["--adress=auto"])
+    with pytest.raises(RequestError, match="'much' is no amount of memory"):
+        load_engine("ray", 2, ["--memory", "much"])
+    with pytest.raises(RequestError, match="'0' is no whole number above 0"):
+        load_engine("ray", 2, ["--cpus-per-task=0"])
+
+
+@pytest.mark.engines
+@needs_ray
+def test_the_same_bytes_and_nothing_is_left(expected: dict[str, str], tmp_path: Path) -> None:
+    before = {file.name for file in Path("/tmp").glob("florilegium-ray-*")}
+    driver = start(tmp_path / "run", "ray", *MORE_SPLITS, "--", "--memory=200M")
+    seen = set[tuple[int, str]]()
+    while driver.process.poll() is None:
+        seen |= descendants(driver.process.pid)
+        time.sleep(0.1)
+    code, output, errors = driver.wait()
+    assert code == 0, errors
+    assert checksums(tmp_path / "run") == expected
+    assert_valid(tmp_path / "run")
+    assert json.loads(output)["documents"]["read"] == 194
+    assert not [line for line in errors.splitlines() if not line[0].isupper() or "ray" in line.lower()], errors
+    assert len(seen) > 6
+    assert still_alive(seen) == set()
+    assert {file.name for file in Path("/tmp").glob("florilegium-ray-*")} <= before
+
+
+@pytest.mark.engines
+@needs_ray
+def test_a_killed_worker_is_replaced_and_its_task_tried_again(expected: dict[str, str], tmp_path: Path) -> None:
+    driver = start(tmp_path / "run", "ray", *MORE_SPLITS)
+    wait_until(lambda: busy_with(driver.process.pid))
+    os.kill(busy_with(driver.process.pid)[0], signal.SIGKILL)
+    code, output, errors = driver.wait()
+    assert code == 0, errors
+    assert "score: 1 to be tried again, since its Ray worker was killed" in errors
+    assert "Traceback" not in errors
+    assert json.loads(output)["documents"]["read"] == 194
+    assert checksums(tmp_path / "run") == expected
+
+
+@pytest.mark.engines
+@needs_ray
+def test_a_task_that_kills_its_worker_is_named_and_half_a_run_ends_on_local(
+    expected: dict[str, str], tmp_path: Path
+) -> None:
+    driver = start(tmp_path / "run", "ray", *MORE_SPLITS)
+    kills = 0
+    while driver.process.poll() is None:
+        for worker in named(f"{TASK} 3"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+                kills += 1
+        time.sleep(0.001)
+    code, _, errors = driver.wait()
+    assert code == 1
+    assert kills >= 3
+    assert "1 of 14 tasks of phase score failed" in errors
+    assert "quickstart.warc.gz [22796:30395]: its Ray worker was killed" in errors
+    before = finished_files(tmp_path / "run")
+    ended = subprocess.run(command(tmp_path / "run", "local", *MORE_SPLITS), capture_output=True, text=True, check=True)
+    assert "Score: 14 tasks, 13 done before" in ended.stderr
+    assert finished_files(tmp_path / "run").items() >= before.items()
+    assert checksums(tmp_path / "run") == expected
+
+
+@pytest.mark.engines
+@needs_ray
+def test_a_run_half_done_on_local_ends_on_ray_with_nothing_done_again(expected: dict[str, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    driver = start(run, "local", *MORE_SPLITS)
+    wait_until(lambda: len(list((run / "tasks/score").glob("0*.json"))) >= 5)
+    driver.process.kill()
+    driver.wait()
+    done = len(list((run / "tasks/score").glob("0*.json")))
+    before = finished_files(run)
+    assert 5 <= done < 14
+    code, _, errors = start(run, "ray", *MORE_SPLITS).wait()
+    assert code == 0, errors
+    assert f"Score: 14 tasks, {done} done before" in errors
+    markers = {name for name in before if name.startswith("tasks/")}
+    after = finished_files(run)
+    assert {name: after[name] for name in markers} == {name: before[name] for name in markers}
+    assert checksums(run) == expected
+
+
+@pytest.mark.engines
+@needs_ray
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_driver_that_ends_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
+    driver = start(tmp_path / "run", "ray", *MORE_SPLITS)
+    wait_until(lambda: busy_with(driver.process.pid))
+    begun = descendants(driver.process.pid)
+    driver.process.send_signal(number)
+    code, _, errors = driver.wait()
+    if number == signal.SIGTERM:
+        assert code == 130
+        assert "run the same command again to go on" in errors
+    wait_until(lambda: not still_alive(begun), 20, "processes outlived the driver")
+
+
+def busy_with(driver: int) -> list[int]:
+    """Processes of Ray's that are at a task of this driver."""
+    family = {pid for pid, _ in descendants(driver)}
+    return [pid for pid in named(TASK) if pid in family]
