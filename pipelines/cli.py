@@ -18,6 +18,8 @@ from .commands import synthesis as synthesis_commands
 
 __all__ = ["app", "main"]
 
+INTERRUPTED = 130  # exit code
+
 app = typer.Typer(
     name="florilegium",
     help="Gather, score and weigh what language models should read more of.",
@@ -38,7 +40,7 @@ WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, help="Tasks at once; default: all cores, or what the cluster has."),
 ]
-EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local, beam or ray.")]
+EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local, beam, ray or slurm.")]
 EngineOptions = Annotated[
     list[str],
     typer.Argument(metavar="[-- OPTION]...", help="Options of the engine's own.", show_default=False),
@@ -220,8 +222,10 @@ def main() -> None:
 
         told = explain_os_error(error)
         _fail(str(told), told.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped; run the same command again to go on where it stopped", 130)
+    except SystemExit as ended:  # which Typer makes of KeyboardInterrupt
+        if ended.code != INTERRUPTED:
+            raise
+        _fail("stopped; run the same command again to go on where it stopped", INTERRUPTED)
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -14,9 +14,9 @@ from ..progress import Listener
 
 __all__ = ["ENGINES", "Engine", "load_engine"]
 
-ENGINES = {"local": "LocalEngine", "beam": "BeamEngine", "ray": "RayEngine"}
-TAKE_OPTIONS = {"beam", "ray"}
-CLUSTERS = {"ray"}  # whose workers are not this machine's: without a number the cluster decides
+ENGINES = {"local": "LocalEngine", "beam": "BeamEngine", "ray": "RayEngine", "slurm": "SlurmEngine"}
+TAKE_OPTIONS = {"beam", "ray", "slurm"}
+CLUSTERS = {"ray", "slurm"}  # whose workers are not this machine's: without a number the cluster decides
 
 
 class Engine(Protocol):

@@ -21,10 +21,11 @@ from ..progress import Progress
 from ..scoring import ready_stages
 from ..storage import Folder
 
-__all__ = ["attempt", "await_markers", "environment"]
+__all__ = ["SHARED", "attempt", "await_markers", "environment"]
 
 PACKAGES = ("florilegium", "pyarrow", "numpy", "numba", "resiliparse", "fastwarc", "py3langid")
 SAME = "install what the driver has (requirements.lock) on every worker"
+SHARED = "give an --output that every worker sees: a folder on a shared file system or the URL of an object store"
 VISIBLE_SECONDS = 60.0  # how long a network file system may hide a file that another machine has written
 
 
@@ -63,10 +64,7 @@ def _unfit(url: str, phase: str, expected: str) -> str | None:
     try:
         run = open_run(url)
     except (FlorilegiumError, OSError):
-        return (
-            f"it does not see the run in {url}; give an --output that every worker sees: a folder on a shared file "
-            "system or the URL of an object store"
-        )
+        return f"it does not see the run in {url}; {SHARED}"
     if phase != "score":
         return None
     try:

@@ -7,17 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from florilegium.pipelines.engines import load_engine
-from florilegium.pipelines.phases import execute
-from florilegium.pipelines.plan import plan_run
-from florilegium.pipelines.recipes import load_recipe
-from florilegium.schemas.errors import MissingExtraError, OutputError, RequestError, RunError
+from florilegium.schemas.errors import MissingExtraError, RequestError
 
 from tests.pipelines.engines.clusters import (
     MORE_SPLITS,
