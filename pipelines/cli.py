@@ -57,8 +57,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command(
-    epilog="Example:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' -o runs/may   and, when more "
-    "files have come:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' --since runs/may -o runs/june"
+    epilog="Example:  florilegium run forum --set 'inputs.posts.paths=\\[posts/*.parquet]' -o runs/may   and, when "
+    "more files have come:  florilegium run forum --set 'inputs.posts.paths=\\[posts/*.parquet]' --since runs/may "
+    "-o runs/june   On a cluster:  florilegium run forum -o /shared/may --engine slurm --workers 200 -- "
+    "--partition=cpu --mem=4G   or  florilegium run forum -o /shared/may --engine ray -- --address=auto"
 )
 def run(
     recipe: RecipeArgument,

@@ -4,10 +4,14 @@ import contextlib
 import importlib.util
 import json
 import os
+import platform
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,7 @@ from florilegium.schemas.errors import MissingExtraError, RequestError
 
 from tests.pipelines.engines.clusters import (
     MORE_SPLITS,
+    Started,
     checksums,
     command,
     descendants,
@@ -150,6 +155,129 @@ def test_a_driver_that_ends_leaves_no_process(number: signal.Signals, tmp_path: 
         assert code == 130
         assert "run the same command again to go on" in errors
     wait_until(lambda: not still_alive(begun), 20, "processes outlived the driver")
+
+
+class TwoNodes:
+    """A Ray cluster of two nodes with one CPU each on this machine; the second may see other packages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+        self.ray, self.nodes = str(Path(sys.executable).with_name("ray")), list[subprocess.Popen[bytes]]()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        head = [f"--port={self.address.partition(':')[2]}", "--include-dashboard=false", f"--temp-dir={folder}"]
+        self._start(["--head", "--node-ip-address=127.0.0.1", *head])
+        wait_until(lambda: self.status().returncode == 0)
+
+    def add(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start the second node."""
+        self.environment |= environment
+        node = self._start([f"--address={self.address}"])
+        wait_until(lambda: b"2.0 CPU" in self.status().stdout)
+        return node
+
+    def status(self) -> subprocess.CompletedProcess[bytes]:
+        line = [self.ray, "status", f"--address={self.address}"]
+        return subprocess.run(line, env=self.environment, capture_output=True, check=False)
+
+    def _start(self, options: list[str]) -> subprocess.Popen[bytes]:
+        line = [self.ray, "start", "--block", "--num-cpus=1", "--object-store-memory=80000000", *options]
+        nowhere = subprocess.DEVNULL
+        self.nodes.append(subprocess.Popen(line, env=self.environment, stdout=nowhere, stderr=nowhere))
+        return self.nodes[-1]
+
+    def stop(self) -> None:
+        family = {process for node in self.nodes for process in descendants(node.pid)}
+        for node in reversed(self.nodes):
+            node.terminate()
+            try:
+                node.wait(30)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                node.wait()
+        for pid, _ in still_alive(family):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[TwoNodes]:
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        nodes = TwoNodes(Path(folder))
+        try:
+            yield nodes
+        finally:
+            nodes.stop()
+
+
+@pytest.mark.engines
+@needs_ray
+def test_a_node_that_is_lost(
+    expected: dict[str, str], tmp_path: Path, two_nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    node = two_nodes.add()
+    driver = start(tmp_path / "run", "ray", *MORE_SPLITS, "--", f"--address={two_nodes.address}")
+    wait_until(lambda: busy_with(node.pid))
+    for pid, _ in descendants(node.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    code, _, errors = driver.wait()
+    assert code == 0, errors
+    assert "to be tried again, since its Ray" in errors
+    assert checksums(tmp_path / "run") == expected
+
+
+@pytest.mark.engines
+@needs_ray
+def test_a_node_without_our_package_is_named_and_left_out(
+    expected: dict[str, str], tmp_path: Path, two_nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (tmp_path / "other/florilegium").mkdir(parents=True)
+    (tmp_path / "other/florilegium/__init__.py").touch()  # hides what is installed
+    two_nodes.add(PYTHONPATH=str(tmp_path / "other"))
+    code, _, errors = start(tmp_path / "run", "ray", *MORE_SPLITS, "--", f"--address={two_nodes.address}").wait()
+    assert code == 0, errors
+    assert f"worker {platform.node()}: No module named 'florilegium.pipelines'; install what the driver has" in errors
+    assert "its node is left out" in errors
+    assert checksums(tmp_path / "run") == expected
+
+
+@pytest.mark.engines
+@needs_ray
+def test_a_list_that_no_worker_has_is_named(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("kindness\n")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"extends: quickstart\nstages: {{lexicon: {{lists: [{{name: kind, path: {words}}}]}}}}\n")
+    line = command(tmp_path / "run", "ray")
+    driver = Started([part if part != "quickstart" else str(recipe) for part in line])
+    wait_until((tmp_path / "run/tasks/score/plan.json").exists)
+    words.unlink()
+    code, _, errors = driver.wait()
+    assert code == 1
+    assert "no worker of the Ray cluster is fit for the tasks" in errors
+    assert f"worker {platform.node()}: " in errors
+    assert f"{words}" in errors
+    assert "put it there, or where every worker sees it" in errors
+
+
+@pytest.mark.engines
+@needs_ray
+def test_what_cannot_work_is_one_sentence(tmp_path: Path) -> None:
+    for option, sentence in {
+        "--address=127.0.0.1:9": "--address 127.0.0.1:9: no Ray cluster to join there",
+        "--memory=900T": "this machine has no room for a task of 1 CPUs and 9.22e+05 GiB of memory",
+    }.items():
+        code, _, errors = start(tmp_path / "run", "ray", "--", option).wait()
+        assert code == 2
+        assert errors.splitlines()[-1].startswith(f"florilegium: {sentence}")
+        assert len(errors.splitlines()) == 2
+    code, _, errors = start(Path("memory://run"), "ray").wait()
+    assert code == 2
+    assert "only one process can see this memory" in errors
 
 
 def busy_with(driver: int) -> list[int]:
