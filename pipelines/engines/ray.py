@@ -235,7 +235,8 @@ class _Attempt:
             store_note(self.url, self.phase, index, TaskError(reason))
             return True
         if refusal is not None:
-            self.cluster.refuse(*refusal, self.listener)
+            node, reason = refusal
+            self.cluster.refuse(node, reason, self.listener)
             return False
         self.done.append(index)
         return True

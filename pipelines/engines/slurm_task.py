@@ -31,8 +31,13 @@ def told_name(job: int) -> str:
 
 
 def _work(url: str, phase: str, place: str, expected: str, folder: str) -> None:
-    job, run = int(os.environ["SLURM_ARRAY_TASK_ID"]), Folder(url)
-    order = run.read_json(f"{place}/{ORDER}")
+    try:
+        run = Folder(url)
+        order = run.read_json(f"{place}/{ORDER}")
+    except (FlorilegiumError, OSError) as error:
+        print(f"worker {platform.node()}: it does not see the run in {url} ({error})", file=sys.stderr)
+        sys.exit(UNFIT)
+    job = int(os.environ["SLURM_ARRAY_TASK_ID"])
     told: dict[str, Any] = {"task": -1, "tried": [], "figures": [0, 0, 0], "refused": None}
 
     def tell(_: int, *more: int) -> None:
@@ -52,8 +57,4 @@ def _work(url: str, phase: str, place: str, expected: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        _work(*sys.argv[1:])
-    except (FlorilegiumError, OSError) as error:
-        print(f"worker {platform.node()}: it does not see the run in {sys.argv[1]} ({error})", file=sys.stderr)
-        sys.exit(UNFIT)
+    _work(*sys.argv[1:])

@@ -153,6 +153,7 @@ def _free_ports() -> tuple[int, int]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with OneNodeSlurm() as slurm:
         print(f"export SLURM_CONF={slurm.folder}/slurm.conf", flush=True)
         signal.pause()

@@ -36,14 +36,6 @@ needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed; `make 
 TASK = "ray::florilegium score"
 
 
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What `local` writes."""
-    output = tmp_path_factory.mktemp("run") / "local"
-    subprocess.run(command(output, "local", *MORE_SPLITS), check=True, capture_output=True)
-    return checksums(output)
-
-
 def assert_valid(run: Path) -> None:
     subprocess.run([sys.executable, "-m", "florilegium.pipelines", "validate", str(run)], check=True)
 
@@ -65,7 +57,7 @@ def test_options_that_nobody_knows_are_refused() -> None:
 
 @pytest.mark.engines
 @needs_ray
-def test_the_same_bytes_and_nothing_is_left(expected: dict[str, str], tmp_path: Path) -> None:
+def test_the_same_bytes_and_nothing_is_left(expected_example: dict[str, str], tmp_path: Path) -> None:
     before = {file.name for file in Path("/tmp").glob("florilegium-ray-*")}
     driver = start(tmp_path / "run", "ray", *MORE_SPLITS, "--", "--memory=200M")
     seen = set[tuple[int, str]]()
@@ -74,7 +66,7 @@ def test_the_same_bytes_and_nothing_is_left(expected: dict[str, str], tmp_path: 
         time.sleep(0.1)
     code, output, errors = driver.wait()
     assert code == 0, errors
-    assert checksums(tmp_path / "run") == expected
+    assert checksums(tmp_path / "run") == expected_example
     assert_valid(tmp_path / "run")
     assert json.loads(output)["documents"]["read"] == 194
     assert not [line for line in errors.splitlines() if not line[0].isupper() or "ray" in line.lower()], errors
@@ -85,7 +77,7 @@ def test_the_same_bytes_and_nothing_is_left(expected: dict[str, str], tmp_path: 
 
 @pytest.mark.engines
 @needs_ray
-def test_a_killed_worker_is_replaced_and_its_task_tried_again(expected: dict[str, str], tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_task_tried_again(expected_example: dict[str, str], tmp_path: Path) -> None:
     driver = start(tmp_path / "run", "ray", *MORE_SPLITS)
     wait_until(lambda: busy_with(driver.process.pid))
     os.kill(busy_with(driver.process.pid)[0], signal.SIGKILL)
@@ -94,13 +86,13 @@ def test_a_killed_worker_is_replaced_and_its_task_tried_again(expected: dict[str
     assert "score: 1 to be tried again, since its Ray worker was killed" in errors
     assert "Traceback" not in errors
     assert json.loads(output)["documents"]["read"] == 194
-    assert checksums(tmp_path / "run") == expected
+    assert checksums(tmp_path / "run") == expected_example
 
 
 @pytest.mark.engines
 @needs_ray
 def test_a_task_that_kills_its_worker_is_named_and_half_a_run_ends_on_local(
-    expected: dict[str, str], tmp_path: Path
+    expected_example: dict[str, str], tmp_path: Path
 ) -> None:
     driver = start(tmp_path / "run", "ray", *MORE_SPLITS)
     kills = 0
@@ -119,12 +111,14 @@ def test_a_task_that_kills_its_worker_is_named_and_half_a_run_ends_on_local(
     ended = subprocess.run(command(tmp_path / "run", "local", *MORE_SPLITS), capture_output=True, text=True, check=True)
     assert "Score: 14 tasks, 13 done before" in ended.stderr
     assert finished_files(tmp_path / "run").items() >= before.items()
-    assert checksums(tmp_path / "run") == expected
+    assert checksums(tmp_path / "run") == expected_example
 
 
 @pytest.mark.engines
 @needs_ray
-def test_a_run_half_done_on_local_ends_on_ray_with_nothing_done_again(expected: dict[str, str], tmp_path: Path) -> None:
+def test_a_run_half_done_on_local_ends_on_ray_with_nothing_done_again(
+    expected_example: dict[str, str], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     driver = start(run, "local", *MORE_SPLITS)
     wait_until(lambda: len(list((run / "tasks/score").glob("0*.json"))) >= 5)
@@ -139,7 +133,7 @@ def test_a_run_half_done_on_local_ends_on_ray_with_nothing_done_again(expected: 
     markers = {name for name in before if name.startswith("tasks/")}
     after = finished_files(run)
     assert {name: after[name] for name in markers} == {name: before[name] for name in markers}
-    assert checksums(run) == expected
+    assert checksums(run) == expected_example
 
 
 @pytest.mark.engines
@@ -214,7 +208,7 @@ def two_nodes() -> Iterator[TwoNodes]:
 @pytest.mark.engines
 @needs_ray
 def test_a_node_that_is_lost(
-    expected: dict[str, str], tmp_path: Path, two_nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+    expected_example: dict[str, str], tmp_path: Path, two_nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     node = two_nodes.add()
@@ -226,13 +220,13 @@ def test_a_node_that_is_lost(
     code, _, errors = driver.wait()
     assert code == 0, errors
     assert "to be tried again, since its Ray" in errors
-    assert checksums(tmp_path / "run") == expected
+    assert checksums(tmp_path / "run") == expected_example
 
 
 @pytest.mark.engines
 @needs_ray
 def test_a_node_without_our_package_is_named_and_left_out(
-    expected: dict[str, str], tmp_path: Path, two_nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+    expected_example: dict[str, str], tmp_path: Path, two_nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     (tmp_path / "other/florilegium").mkdir(parents=True)
@@ -242,7 +236,7 @@ def test_a_node_without_our_package_is_named_and_left_out(
     assert code == 0, errors
     assert f"worker {platform.node()}: No module named 'florilegium.pipelines'; install what the driver has" in errors
     assert "its node is left out" in errors
-    assert checksums(tmp_path / "run") == expected
+    assert checksums(tmp_path / "run") == expected_example
 
 
 @pytest.mark.engines

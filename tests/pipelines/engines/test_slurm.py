@@ -30,6 +30,7 @@ from tests.pipelines.engines.clusters import (
 from tests.pipelines.engines.one_node_slurm import OneNodeSlurm, missing
 
 needs_slurm = pytest.mark.skipif(bool(missing()), reason=str(missing()))
+FEW_JOBS = ("--", "--tasks-per-job=5")  # 3 of `score`: each starts Python and loads the models
 WORKER = f"{sys.executable} -m florilegium.pipelines.engines.slurm_task"
 
 
@@ -38,14 +39,6 @@ def slurm() -> Iterator[OneNodeSlurm]:
     """Arrays of at most ten jobs, so that some of the example's 14 splits share one."""
     with OneNodeSlurm(array_size=10) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What `local` writes."""
-    output = tmp_path_factory.mktemp("run") / "local"
-    subprocess.run(command(output, "local", *MORE_SPLITS), check=True, capture_output=True)
-    return checksums(output)
 
 
 def workers_at(run: Path, index: int | None = None) -> list[int]:
@@ -79,11 +72,13 @@ def test_options_that_nobody_knows_are_refused() -> None:
 
 @pytest.mark.engines
 @needs_slurm
-def test_the_same_bytes_and_nothing_is_left(expected: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm) -> None:
+def test_the_same_bytes_and_nothing_is_left(
+    expected_example: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm
+) -> None:
     options = ["--time=10", "--mem=1000M", "--setup=export GREETING=hello", "--sbatch-arg=--comment=example"]
     code, output, errors = start(tmp_path / "run", "slurm", *MORE_SPLITS, "--", *options).wait()
     assert code == 0, errors
-    assert checksums(tmp_path / "run") == expected
+    assert checksums(tmp_path / "run") == expected_example
     subprocess.run([sys.executable, "-m", "florilegium.pipelines", "validate", str(tmp_path / "run")], check=True)
     assert json.loads(output)["documents"]["read"] == 194
     assert slurm.jobs() == []
@@ -92,9 +87,9 @@ def test_the_same_bytes_and_nothing_is_left(expected: dict[str, str], tmp_path: 
 
 @pytest.mark.engines
 @needs_slurm
-def test_killed_jobs_are_tried_again(expected: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm) -> None:
+def test_killed_jobs_are_tried_again(expected_example: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm) -> None:
     run = tmp_path / "run"
-    driver = start(run, "slurm", *MORE_SPLITS)
+    driver = start(run, "slurm", *MORE_SPLITS, *FEW_JOBS)
     wait_until(lambda: workers_at(run))
     os.kill(workers_at(run)[0], signal.SIGKILL)
     wait_until(lambda: workers_at(run))
@@ -104,16 +99,16 @@ def test_killed_jobs_are_tried_again(expected: dict[str, str], tmp_path: Path, s
     assert code == 0, errors
     assert "to be tried again, since its job was killed by signal 9" in errors
     assert json.loads(output)["documents"]["read"] == 194
-    assert checksums(run) == expected
+    assert checksums(run) == expected_example
 
 
 @pytest.mark.engines
 @needs_slurm
 def test_a_task_that_kills_its_job_is_named_and_half_a_run_ends_on_local(
-    expected: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm
+    expected_example: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm
 ) -> None:
     run = tmp_path / "run"
-    driver = start(run, "slurm", *MORE_SPLITS)
+    driver = start(run, "slurm", *MORE_SPLITS, *FEW_JOBS)
     while driver.process.poll() is None:
         for worker in workers_at(run, 3):
             with contextlib.suppress(ProcessLookupError):
@@ -128,16 +123,16 @@ def test_a_task_that_kills_its_job_is_named_and_half_a_run_ends_on_local(
     ended = subprocess.run(command(run, "local", *MORE_SPLITS), capture_output=True, text=True, check=True)
     assert "Score: 14 tasks, 13 done before" in ended.stderr
     assert finished_files(run).items() >= before.items()
-    assert checksums(run) == expected
+    assert checksums(run) == expected_example
 
 
 @pytest.mark.engines
 @needs_slurm
 def test_sigterm_cancels_the_jobs_and_sigkill_harms_nothing(
-    expected: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm
+    expected_example: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm
 ) -> None:
     run = tmp_path / "run"
-    driver = start(run, "slurm", *MORE_SPLITS)
+    driver = start(run, "slurm", *MORE_SPLITS, *FEW_JOBS)
     wait_until(lambda: workers_at(run))
     driver.process.terminate()
     code, _, errors = driver.wait()
@@ -145,15 +140,15 @@ def test_sigterm_cancels_the_jobs_and_sigkill_harms_nothing(
     assert "run the same command again to go on" in errors
     assert slurm.jobs() == []
 
-    driver = start(run, "slurm", *MORE_SPLITS)
+    driver = start(run, "slurm", *MORE_SPLITS, *FEW_JOBS)
     wait_until(lambda: workers_at(run))
     driver.process.kill()
     driver.wait()
     assert slurm.jobs() != []
     left = slurm.running()
-    code, _, errors = start(run, "slurm", *MORE_SPLITS).wait()
+    code, _, errors = start(run, "slurm", *MORE_SPLITS, *FEW_JOBS).wait()
     assert code == 0, errors
-    assert checksums(run) == expected
+    assert checksums(run) == expected_example
     assert left
     assert slurm.jobs() == []
     assert not list(run.rglob("*.tmp"))
@@ -161,9 +156,11 @@ def test_sigterm_cancels_the_jobs_and_sigkill_harms_nothing(
 
 @pytest.mark.engines
 @needs_slurm
-def test_a_node_that_goes_down_is_noticed(expected: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm) -> None:
+def test_a_node_that_goes_down_is_noticed(
+    expected_example: dict[str, str], tmp_path: Path, slurm: OneNodeSlurm
+) -> None:
     run = tmp_path / "run"
-    driver = start(run, "slurm", *MORE_SPLITS)
+    driver = start(run, "slurm", *MORE_SPLITS, *FEW_JOBS)
     wait_until(lambda: workers_at(run))
     slurm.set_node("DOWN")
     time.sleep(5)
@@ -171,7 +168,7 @@ def test_a_node_that_goes_down_is_noticed(expected: dict[str, str], tmp_path: Pa
     code, _, errors = driver.wait()
     assert code == 0, errors
     assert "to be tried again, since its node failed" in errors
-    assert checksums(run) == expected
+    assert checksums(run) == expected_example
 
 
 @pytest.mark.engines
