@@ -23,7 +23,7 @@ test: $(READY) check
 test-engines: .venv-engines/.ready
 	-which slurmctld slurmd sbatch munged > /dev/null || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq slurmctld slurmd slurm-client munge; }
-	.venv-engines/bin/pytest -m engines -rs
+	.venv-engines/bin/pytest -m engines -rs --numprocesses 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
