@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from .signals import ending_in_order
 __all__ = ["RayEngine"]
 
 POLL_SECONDS = 0.3
+CONNECT_SECONDS = 20.0
 MOST_AT_ONCE = 10_000  # tasks that wait in Ray's own queue, where an autoscaler sees them
 SHORT = "/tmp"  # sockets lie in Ray's folder, and a path over 107 bytes is no address
 QUIET = {
@@ -116,6 +118,7 @@ class _Cluster:
         try:
             if not ray.is_initialized():
                 with _quiet():
+                    _knock(address)
                     ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
         except Exception as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -247,6 +250,13 @@ class _Attempt:
 
         with contextlib.suppress(ray.exceptions.RayError):
             self.listener.update(*ray.get(self.cluster.figures.of.remote(self.name), timeout=POLL_SECONDS))
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager

@@ -118,8 +118,8 @@ class OneNodeSlurm:
         return _said("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()
 
     def set_node(self, state: str) -> None:
-        """Take the node down or back ("DOWN", "RESUME")."""
-        subprocess.run(["scontrol", "update", f"NodeName={self.host}", f"State={state}", "Reason=test"], check=True)
+        """Take the node down, or back if it is not: "DOWN", "RESUME"."""
+        _said("scontrol", "update", f"NodeName={self.host}", f"State={state}", "Reason=test")
 
     def _start(self, *line: str) -> None:
         with (self.folder / f"{line[0]}.out").open("w") as output:

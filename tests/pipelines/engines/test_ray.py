@@ -230,11 +230,12 @@ def test_a_node_without_our_package_is_named_and_left_out(
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     (tmp_path / "other/florilegium").mkdir(parents=True)
-    (tmp_path / "other/florilegium/__init__.py").touch()  # hides what is installed
+    hidden = "No module named 'florilegium'"
+    (tmp_path / "other/florilegium/__init__.py").write_text(f'raise ModuleNotFoundError("{hidden}")\n')
     two_nodes.add(PYTHONPATH=str(tmp_path / "other"))
     code, _, errors = start(tmp_path / "run", "ray", *MORE_SPLITS, "--", f"--address={two_nodes.address}").wait()
     assert code == 0, errors
-    assert f"worker {platform.node()}: No module named 'florilegium.pipelines'; install what the driver has" in errors
+    assert f"worker {platform.node()}: {hidden}; install what the driver has" in errors
     assert "its node is left out" in errors
     assert checksums(tmp_path / "run") == expected_example
 
