@@ -148,7 +148,9 @@ class _Cluster:
         """Say so where no node has room for a task, now or ever."""
         if self._nodes():
             return
-        room = f"{self.cpus} CPUs" + (f" and {self.memory / (1 << 30):.3g} GiB of memory" if self.memory else "")
+        room = f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
+        if self.memory:
+            room += f" and {self.memory / (1 << 30):.3g} GiB of memory"
         if self.is_here:
             raise RequestError(f"this machine has no room for a task of {room}; lower --cpus-per-task or --memory")
         listener.say(f"no node of the Ray cluster has {room} for a task; waiting for one that has")

@@ -25,7 +25,7 @@ OUTPUTS = ("shards", "rejects", "weights", "dedup", "scored", "decisions")
 MORE_SPLITS = ("--set", "reading.split_bytes=8192")  # 14 tasks of `score`
 
 
-def command(output: Path, engine: str, *more: str) -> list[str]:
+def command(output: Path | str, engine: str, *more: str) -> list[str]:
     """`florilegium run` of the example, with dedup, charters and weights, on an engine with two workers."""
     line = [sys.executable, "-m", "florilegium.pipelines", "run", "quickstart", "--engine", engine, "--workers", "2"]
     return [*line, "--output", str(output), "--json", *more]
@@ -45,7 +45,7 @@ class Started:
         return self.process.returncode, output, errors
 
 
-def start(output: Path, engine: str, *more: str) -> Started:
+def start(output: Path | str, engine: str, *more: str) -> Started:
     return Started(command(output, engine, *more))
 
 

@@ -264,13 +264,13 @@ def test_a_list_that_no_worker_has_is_named(tmp_path: Path) -> None:
 def test_what_cannot_work_is_one_sentence(tmp_path: Path) -> None:
     for option, sentence in {
         "--address=127.0.0.1:9": "--address 127.0.0.1:9: no Ray cluster to join there",
-        "--memory=900T": "this machine has no room for a task of 1 CPUs and 9.22e+05 GiB of memory",
+        "--memory=900T": "this machine has no room for a task of 1 CPU and 9.22e+05 GiB of memory",
     }.items():
         code, _, errors = start(tmp_path / "run", "ray", "--", option).wait()
         assert code == 2
         assert errors.splitlines()[-1].startswith(f"florilegium: {sentence}")
         assert len(errors.splitlines()) == 2
-    code, _, errors = start(Path("memory://run"), "ray").wait()
+    code, _, errors = start("memory://run", "ray").wait()
     assert code == 2
     assert "only one process can see this memory" in errors
 
