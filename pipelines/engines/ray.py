@@ -62,6 +62,9 @@ class RayEngine:
         self._cluster: _Cluster | None = None
 
     def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
+        if self._cluster is not None and self._cluster.is_lost():
+            self._cluster.leave()
+            self._cluster = None
         if self._cluster is None:
             self._cluster = _Cluster(self.workers, self.options)
             weakref.finalize(self, self._cluster.leave)
@@ -163,6 +166,12 @@ class _Cluster:
                 raise RunError(f"no worker of the Ray cluster is fit for the tasks: {reason}")
             listener.say(f"{reason}; its node is left out")
 
+    def is_lost(self) -> bool:
+        """Whether the Ray that was started for this run has ended."""
+        import ray  # type: ignore[import-not-found]
+
+        return self.is_here and not any(node["Alive"] for node in ray.nodes())
+
     def _nodes(self) -> set[str]:
         """Nodes that are alive and have room for a task when nothing else runs there."""
         import ray  # type: ignore[import-not-found]
@@ -215,6 +224,9 @@ class _Attempt:
                         if not self._settle(ref, index):
                             waiting.append(index)
                     self._report()
+        except (ConnectionError, ray.exceptions.RaySystemError) as error:
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise RunError(f"the connection to Ray is lost ({said}); run the same command again to go on") from error
         finally:
             for ref in running:
                 with contextlib.suppress(Exception):

@@ -91,6 +91,20 @@ def test_a_killed_worker_is_replaced_and_its_task_tried_again(expected_example: 
 
 @pytest.mark.engines
 @needs_ray
+def test_a_ray_that_dies_is_started_anew(expected_example: dict[str, str], tmp_path: Path) -> None:
+    driver = start(tmp_path / "run", "ray", *MORE_SPLITS)
+    wait_until(lambda: busy_with(driver.process.pid))
+    begun = {pid for pid, _ in descendants(driver.process.pid)}
+    [raylet] = [pid for pid in begun if Path(f"/proc/{pid}/comm").read_text().strip() == "raylet"]
+    os.kill(raylet, signal.SIGKILL)
+    code, _, errors = driver.wait()
+    assert code == 0, errors
+    assert "to be tried again, since its Ray node was lost" in errors
+    assert checksums(tmp_path / "run") == expected_example
+
+
+@pytest.mark.engines
+@needs_ray
 def test_a_task_that_kills_its_worker_is_named_and_half_a_run_ends_on_local(
     expected_example: dict[str, str], tmp_path: Path
 ) -> None:
