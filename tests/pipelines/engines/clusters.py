@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ __all__ = [
     "command",
     "descendants",
     "finished_files",
+    "free_ports",
     "named",
     "start",
     "still_alive",
@@ -103,3 +105,11 @@ def _processes() -> list[tuple[int, list[str]]]:
         with contextlib.suppress(OSError):
             found.append((int(path.parent.name), path.read_text().rpartition(")")[2].split()))
     return found
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports of this machine that nobody listens at."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]

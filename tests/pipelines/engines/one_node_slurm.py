@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.pipelines.engines.clusters import free_ports
+
 __all__ = ["OneNodeSlurm", "missing"]
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
@@ -73,7 +75,7 @@ class OneNodeSlurm:
         self.daemons: list[subprocess.Popen[bytes]] = []
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
-        text = CONFIGURATION.format(host=self.host, folder=self.folder, ports=_free_ports(), array_size=array_size)
+        text = CONFIGURATION.format(host=self.host, folder=self.folder, ports=free_ports(), array_size=array_size)
         (self.folder / "slurm.conf").write_text(text)
         (self.folder / "cgroup.conf").write_text(f"CgroupPlugin={_cgroup_plugin()}\n")  # loaded, but not used
         key = self.folder / "munge.key"
@@ -143,13 +145,6 @@ def _cgroup_plugin() -> str:
     """A plugin that slurmd loads anywhere; versions before 23.11 cannot do without."""
     version = tuple(map(int, _said("slurmd", "-V").split()[-1].split(".")[:2]))
     return "disabled" if version >= (23, 11) else "cgroup/v1"
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 if __name__ == "__main__":

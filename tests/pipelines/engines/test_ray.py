@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from tests.pipelines.engines.clusters import (
     command,
     descendants,
     finished_files,
+    free_ports,
     named,
     start,
     still_alive,
@@ -171,11 +171,12 @@ class TwoNodes:
     def __init__(self, folder: Path) -> None:
         self.environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
         self.ray, self.nodes = str(Path(sys.executable).with_name("ray")), list[subprocess.Popen[bytes]]()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        head = [f"--port={self.address.partition(':')[2]}", "--include-dashboard=false", f"--temp-dir={folder}"]
-        self._start(["--head", "--node-ip-address=127.0.0.1", *head])
+        port, client_port = free_ports()
+        self.address, self.client = f"127.0.0.1:{port}", f"ray://127.0.0.1:{client_port}"
+        ports = [f"--port={port}", f"--ray-client-server-port={client_port}"]
+        self._start(
+            ["--head", "--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={folder}", *ports]
+        )
         wait_until(lambda: self.status().returncode == 0)
 
     def add(self, **environment: str) -> subprocess.Popen[bytes]:
@@ -239,7 +240,7 @@ def test_a_node_that_is_lost(
 
 @pytest.mark.engines
 @needs_ray
-def test_a_node_without_our_package_is_named_and_left_out(
+def test_by_the_client_a_node_without_our_package_is_named_and_left_out(
     expected_example: dict[str, str], tmp_path: Path, two_nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -247,7 +248,7 @@ def test_a_node_without_our_package_is_named_and_left_out(
     hidden = "No module named 'florilegium'"
     (tmp_path / "other/florilegium/__init__.py").write_text(f'raise ModuleNotFoundError("{hidden}")\n')
     two_nodes.add(PYTHONPATH=str(tmp_path / "other"))
-    code, _, errors = start(tmp_path / "run", "ray", *MORE_SPLITS, "--", f"--address={two_nodes.address}").wait()
+    code, _, errors = start(tmp_path / "run", "ray", *MORE_SPLITS, "--", f"--address={two_nodes.client}").wait()
     assert code == 0, errors
     assert f"worker {platform.node()}: {hidden}; install what the driver has" in errors
     assert "its node is left out" in errors
