@@ -209,30 +209,25 @@ class _Attempt:
     def _wait(self, array: str) -> dict[int, _Job]:
         """Wait until Slurm has ended all jobs; what it says of each."""
         jobs: dict[int, _Job] = {}
-        began = said = time.monotonic()
-        pause, reasons, hopeless = SAY_SECONDS, "", 0.0
+        began, pause, told = time.monotonic(), SAY_SECONDS, ""
+        since, reason = began, ""  # all that have not ended wait for this
         while True:
-            time.sleep(min(max(FIRST_POLL, (time.monotonic() - began) / 10), LAST_POLL))
+            now = time.monotonic()
+            time.sleep(min(max(FIRST_POLL, (now - began) / 10), LAST_POLL))
             listed = _jobs(array)
             jobs |= listed
             self._report()
-            if all(job in jobs and (jobs[job].state in ENDED or job not in listed) for job in range(self.count)):
+            left = [job for job in listed.values() if job.state not in ENDED]
+            if not left:
                 return jobs
-            waiting = Counter(job.reason for job in listed.values() if job.state == "PENDING")
-            if any(job.state not in (*ENDED, "PENDING") for job in listed.values()):
-                waiting.clear()
-            reason = waiting.most_common(1)[0][0] if waiting else ""
-            if reason in HOPELESS:
-                hopeless = hopeless or time.monotonic()
-                if time.monotonic() - hopeless > HOPELESS_SECONDS:
-                    raise RequestError(f"Slurm will never start the jobs ({reason}); {_remedy(reason)}")
-            else:
-                hopeless = 0.0
-            if not waiting:
-                said = time.monotonic()
-            elif time.monotonic() - said > pause or (reasons and reason != reasons):
-                self.listener.say(f"{self.phase}: {waiting.total()} jobs wait in Slurm ({reason})")
-                said, pause, reasons = time.monotonic(), pause * 2, reason
+            before, reason = reason, left[0].reason if all(job.state == "PENDING" for job in left) else ""
+            if not reason or reason != before:
+                since = now
+            elif reason in HOPELESS and now - since > HOPELESS_SECONDS:
+                raise RequestError(f"Slurm will never start the jobs ({reason}); {_remedy(reason)}")
+            elif now - since > (SAY_SECONDS if reason != told else pause):
+                self.listener.say(f"{self.phase}: {len(left)} jobs wait in Slurm ({reason})")
+                since, pause, told = now, pause * 2, reason
 
     def _told(self) -> dict[int, dict[str, Any]]:
         """Job → what it told."""
