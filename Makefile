@@ -1,5 +1,6 @@
 # make demo    the main job on the embedded example      make test    all that CI checks
 # make bench   documents/s and MB/s, stage by stage      make lock    pin the dependencies anew
+# make test-engines   the engines ray and slurm on real Ray and Slurm; as root it installs Debian's Slurm where missing
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs
@@ -9,7 +10,7 @@ READY := .venv/.ready
 # Every test that starts a process would otherwise compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test test-engines check bench lock clean
 
 demo: $(READY)
 	rm -rf $(RUNS)/demo
@@ -19,6 +20,11 @@ demo: $(READY)
 # One process more than there are cores: many tests wait for processes of their own.
 test: $(READY) check
 	$(BIN)/pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
+test-engines: .venv-engines/.ready
+	-which slurmctld slurmd sbatch munged > /dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq slurmctld slurmd slurm-client munge; }
+	.venv-engines/bin/pytest -m engines -rs --numprocesses 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -37,9 +43,18 @@ lock: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet "uv>=0.9"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet "uv>=0.13"
+	echo ray | $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
+		--requirement requirements.lock --excludes /dev/stdin
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+.venv-engines/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip install --quiet "uv>=0.13"
+	.venv-engines/bin/uv pip install --quiet --python .venv-engines/bin/python --require-hashes \
+		--requirement requirements.lock
+	.venv-engines/bin/uv pip install --quiet --python .venv-engines/bin/python --no-deps --editable .
 	touch $@
 
 .venv-bench/.ready: requirements.lock pyproject.toml
@@ -57,4 +72,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .venv-bench .venv-dolma $(RUNS) build dist *.egg-info
+	rm -rf .venv .venv-engines .venv-bench .venv-dolma $(RUNS) build dist *.egg-info

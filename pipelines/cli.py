@@ -18,6 +18,8 @@ from .commands import synthesis as synthesis_commands
 
 __all__ = ["app", "main"]
 
+INTERRUPTED = 130  # exit code
+
 app = typer.Typer(
     name="florilegium",
     help="Gather, score and weigh what language models should read more of.",
@@ -34,11 +36,14 @@ OutputOption = Annotated[
     str | None, typer.Option("--output", "-o", help="The run's folder or URL.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; default: all cores.")]
-EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local or beam.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", "-w", min=1, help="Tasks at once; default: all cores, or what the cluster has."),
+]
+EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local, beam, ray or slurm.")]
 EngineOptions = Annotated[
     list[str],
-    typer.Argument(metavar="[-- OPTION]...", help="Options of Apache Beam for --engine beam.", show_default=False),
+    typer.Argument(metavar="[-- OPTION]...", help="Options of the engine's own.", show_default=False),
 ]
 
 
@@ -52,8 +57,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command(
-    epilog="Example:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' -o runs/may   and, when more "
-    "files have come:  florilegium run forum --set 'inputs.posts.paths=[posts/*.parquet]' --since runs/may -o runs/june"
+    epilog="Example:  florilegium run forum --set 'inputs.posts.paths=\\[posts/*.parquet]' -o runs/may   and, when "
+    "more files have come:  florilegium run forum --set 'inputs.posts.paths=\\[posts/*.parquet]' --since runs/may "
+    "-o runs/june   On a cluster:  florilegium run forum -o /shared/may --engine slurm --workers 200 -- "
+    "--partition=cpu --mem=4G   or  florilegium run forum -o /shared/may --engine ray -- --address=auto"
 )
 def run(
     recipe: RecipeArgument,
@@ -81,13 +88,14 @@ def run(
         _print_plan(plan, as_json)
         return
     from .console import listen
-    from .engines import load_engine
+    from .engines import CLUSTERS, load_engine
     from .phases import execute
     from .summary import summarize
 
     place = output or loaded.output.path or f"runs/{loaded.name}"
     with listen() as listener:
-        team = load_engine(engine, workers or _cores(place), engine_options)
+        number = workers or (None if engine in CLUSTERS else _cores(place))
+        team = load_engine(engine, number, engine_options)
         if loaded.synthesis is not None:
             from .synthesis.generate import with_synthetic_inputs
 
@@ -216,8 +224,10 @@ def main() -> None:
 
         told = explain_os_error(error)
         _fail(str(told), told.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped; run the same command again to go on where it stopped", 130)
+    except SystemExit as ended:  # which Typer makes of KeyboardInterrupt
+        if ended.code != INTERRUPTED:
+            raise
+        _fail("stopped; run the same command again to go on where it stopped", INTERRUPTED)
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -13,6 +13,7 @@ what is done, so a killed run goes on where it stopped; another run's can be tak
 import contextlib
 import errno
 import math
+import platform
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -202,6 +203,7 @@ def store_note(url: str, phase: str, index: int, error: Exception) -> None:
     final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError | TaskError)
     note = {
         "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",
+        "host": platform.node(),
         "final": final or (isinstance(error, OSError) and error.errno == errno.ENOSPC),
         "traceback": "".join(traceback.format_exception(error)),
     }
@@ -333,7 +335,10 @@ class _Driver:
         for index in failed[:5]:
             split = payloads[index].get("split")
             place = f"{split['url']} [{split['start']}:{split['stop']}]" if split else f"task {index}"
-            lines.append(f"{place}: {self._note(phase, index).get('error') or self._without_note()}")
+            note = self._note(phase, index)
+            host = note.get("host", platform.node())
+            elsewhere = "" if host == platform.node() else f" (on {host})"
+            lines.append(f"{place}: {note.get('error') or self._without_note()}{elsewhere}")
         if len(failed) > 5:
             lines.append(f"… and {len(failed) - 5} more; see {self.run.folder.address(f'tasks/{phase}/failed-*.json')}")
         return TaskError(

@@ -27,7 +27,7 @@ def synthesize(
         str | None,
         typer.Option("--for", metavar="RUN", help="Favour what this run's weighed corpus lacks; avoid what it holds."),
     ] = None,
-    engine: Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local or beam.")] = "local",
+    engine: Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks.")] = "local",
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Processes.")] = 1,
     overrides: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe.")

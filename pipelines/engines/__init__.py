@@ -14,8 +14,9 @@ from ..progress import Listener
 
 __all__ = ["ENGINES", "Engine", "load_engine"]
 
-ENGINES = {"local": "LocalEngine", "beam": "BeamEngine"}
-TAKE_OPTIONS = {"beam"}
+ENGINES = {"local": "LocalEngine", "beam": "BeamEngine", "ray": "RayEngine", "slurm": "SlurmEngine"}
+TAKE_OPTIONS = {"beam", "ray", "slurm"}
+CLUSTERS = {"ray", "slurm"}  # whose workers are not this machine's: without a number the cluster decides
 
 
 class Engine(Protocol):
@@ -28,7 +29,7 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(name: str, workers: int, options: Sequence[str] = ()) -> Engine:
+def load_engine(name: str, workers: int | None, options: Sequence[str] = ()) -> Engine:
     """An engine by name with a number of workers, and with options of its own if it takes any."""
     if name not in ENGINES:
         raise RequestError(f"--engine {name}: no such engine; choose one of: {', '.join(ENGINES)}")

@@ -14,7 +14,6 @@ import os
 import queue
 import signal
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -30,10 +29,10 @@ from multiprocess import connection, forkserver
 from ..plan import open_run
 from ..progress import Listener
 from .fork_server import keep_paths_short, told_stages
+from .totals import Throttled, Totals
 
 __all__ = ["LocalEngine"]
 
-REPORT_SECONDS = 0.3
 PRELOADED = ["florilegium.pipelines.engines.preload", "florilegium.pipelines.engines.local"]
 
 
@@ -46,7 +45,7 @@ class LocalEngine:
         weakref.finalize(self, self._team.dismiss)
 
     def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
-        totals = _Totals(listener)
+        totals = Totals(listener)
         executor = _Executor(
             [_TaskStep(url, phase, indices)],
             tasks=len(indices),
@@ -55,7 +54,7 @@ class LocalEngine:
             skip_completed=False,
         )
         if self.shares_memory:
-            _progress.set(_Throttled(totals.add))
+            _progress.set(Throttled(totals.add))
             for rank in range(executor.tasks):
                 executor._run_for_rank(rank)
         else:
@@ -93,37 +92,7 @@ class _TaskStep(PipelineStep):
         return data
 
 
-class _Totals:
-    """What all tasks of a phase have done so far, told to a listener."""
-
-    def __init__(self, listener: Listener) -> None:
-        self.listener, self.values = listener, [0, 0, 0, 0]
-
-    def add(self, *more: int) -> None:
-        """Tasks finished, documents, bytes and rejects."""
-        self.values = [total + number for total, number in zip(self.values, more, strict=True)]
-        self.listener.update(*self.values)
-
-
-class _Throttled:
-    """A Progress that passes on what came together: each REPORT_SECONDS, and when a task is finished."""
-
-    def __init__(self, send: Callable[[int, int, int, int], object]) -> None:
-        self.send, self.pending, self.sent = send, [0, 0, 0], time.monotonic()
-
-    def advance(self, documents: int = 0, size: int = 0, rejects: int = 0) -> None:
-        more = (documents, size, rejects)
-        self.pending = [total + number for total, number in zip(self.pending, more, strict=True)]
-        if time.monotonic() - self.sent > REPORT_SECONDS:
-            self.flush(0)
-
-    def flush(self, finished: int) -> None:
-        """Pass on what is pending, and how many tasks were finished since the last time."""
-        self.send(finished, *self.pending)
-        self.pending, self.sent = [0, 0, 0], time.monotonic()
-
-
-_progress: ContextVar[_Throttled] = ContextVar("progress")  # of the tasks that this process runs
+_progress: ContextVar[Throttled] = ContextVar("progress")  # of the tasks that this process runs
 
 
 def _work(pipe: connection.Connection) -> None:
@@ -132,7 +101,7 @@ def _work(pipe: connection.Connection) -> None:
     logger.disable("datatrove")
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, inbox.put), daemon=True).start()
-    _progress.set(_Throttled(lambda *done: pipe.send(done)))
+    _progress.set(Throttled(lambda *done: pipe.send(done)))
     executor: Any = None
     while True:
         message = inbox.get()
@@ -184,7 +153,7 @@ class _Team:
         with told_stages(open_run(url).recipe.stages.model_dump_json() if phase == "score" else None):
             forkserver.ensure_running()
 
-    def run(self, executor: _Executor, totals: _Totals) -> int:
+    def run(self, executor: _Executor, totals: Totals) -> int:
         """Try each task once on whichever worker is free; returns how many workers died at one."""
         waiting = deque(range(executor.tasks))
         busy: dict[Any, _Worker] = {}  # by pipe
