@@ -9,6 +9,7 @@ No listing is cached: what another worker wrote is seen. Nothing is read ahead: 
 
 import io
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -70,6 +71,7 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         if "::" in url:
             return url_to_fs(url, **{protocol: options})
         if extra == "gcs":
+            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # gRPC, which forks do not survive
             logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it then raises
             options["consistency"] = "md5"  # what arrived is compared with what was sent; S3 does so by itself
         return url_to_fs(url, **options)
