@@ -35,10 +35,15 @@ OutputOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; default: all cores.")]
-EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local or beam.")]
+EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local, beam or dataflow.")]
 EngineOptions = Annotated[
     list[str],
-    typer.Argument(metavar="[-- OPTION]...", help="Options of Apache Beam for --engine beam.", show_default=False),
+    typer.Argument(metavar="[-- OPTION]...", help="Options of Apache Beam for beam and dataflow.", show_default=False),
+]
+
+
+DataflowOption = Annotated[
+    str | None, typer.Option(help="For --engine dataflow.", rich_help_panel="Dataflow", show_default=False)
 ]
 
 
@@ -70,6 +75,10 @@ def run(
         bool, typer.Option("--dry-run", help="Print the resolved plan with its splits and stop.")
     ] = False,
     as_json: JsonOption = False,
+    project: DataflowOption = None,
+    region: DataflowOption = None,
+    temp_location: DataflowOption = None,
+    sdk_container_image: DataflowOption = None,
 ) -> None:
     """Run a recipe: read, score, decide, weigh and write shards. The same command again goes on after a kill."""
     from .plan import plan_run
@@ -86,8 +95,18 @@ def run(
     from .summary import summarize
 
     place = output or loaded.output.path or f"runs/{loaded.name}"
+    cloud = [
+        f"--{name}={value}"
+        for name, value in {
+            "project": project,
+            "region": region,
+            "temp_location": temp_location,
+            "sdk_container_image": sdk_container_image,
+        }.items()
+        if value is not None
+    ]
     with listen() as listener:
-        team = load_engine(engine, workers or _cores(place), engine_options)
+        team = load_engine(engine, workers or _cores(place), [*engine_options, *cloud])
         if loaded.synthesis is not None:
             from .synthesis.generate import with_synthetic_inputs
 

@@ -101,7 +101,9 @@ class Proxy:
                     self._answer(status, [("Content-Type", "text/plain")], b"the store is away")
                     return
                 connection = http.client.HTTPConnection("127.0.0.1", proxy.upstream, timeout=30)
-                headers = {k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "connection")}
+                headers = {
+                    k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "connection")
+                }
                 headers["Content-Length"] = str(len(body))
                 connection.request(self.command, self.path, body, headers)
                 answer = connection.getresponse()

@@ -14,8 +14,8 @@ from ..progress import Listener
 
 __all__ = ["ENGINES", "Engine", "load_engine"]
 
-ENGINES = {"local": "LocalEngine", "beam": "BeamEngine"}
-TAKE_OPTIONS = {"beam"}
+ENGINES = {"local": "LocalEngine", "beam": "BeamEngine", "dataflow": "DataflowEngine"}
+TAKE_OPTIONS = {"beam", "dataflow"}
 
 
 class Engine(Protocol):

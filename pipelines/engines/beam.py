@@ -38,6 +38,7 @@ REFUSED = {
     "switchingdirectrunner": "it is DirectRunner by another name; leave --runner out for FnApiRunner",
     "bundlebaseddirectrunner": "it does not run every transform; leave --runner out for FnApiRunner",
     "prismrunner": "its binary comes from the net; leave --runner out for FnApiRunner",
+    "dataflowrunner": "use --engine dataflow, which checks what it needs",
     "daskrunner": "it sends outputs to the wrong steps without an error; use --engine local or FnApiRunner",
 }
 

@@ -216,7 +216,9 @@ def test_late_listings_change_nothing(proxies: dict[str, Proxy], local: dict[str
 def corpus(folder: Folder, files: int) -> str:
     words = "I was sure that the ladder would hold, and I was wrong about that and said so to my neighbour."
     for number in range(files):
-        lines = [json.dumps({"id": f"{number}-{line}", "text": f"{number} {line} {words} {words}"}) for line in range(5)]
+        lines = [
+            json.dumps({"id": f"{number}-{line}", "text": f"{number} {line} {words} {words}"}) for line in range(5)
+        ]
         folder.write_bytes(f"posts-{number:03d}.jsonl", "\n".join(lines).encode())
     return f"{folder.url}/*.jsonl"
 
@@ -227,7 +229,11 @@ def test_requests_grow_with_the_run_and_listings_do_not(
     counts = []
     for files in (6, 12):
         inputs = corpus(Folder(f"{protocol}://{BUCKET}/{tmp_path.name}-{files}"), files)
-        changes = [f"inputs.posts.paths=['{inputs}']", "inputs.posts.fields={text: text}", "weighing.domain_column=source"]
+        changes = [
+            f"inputs.posts.paths=['{inputs}']",
+            "inputs.posts.fields={text: text}",
+            "weighing.domain_column=source",
+        ]
         with proxies[protocol].counted() as seen:
             plan = plan_run(load_recipe("forum", changes))
             planning = len(seen)
