@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 import fsspec
@@ -71,7 +72,7 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         if "::" in url:
             return url_to_fs(url, **{protocol: options})
         if extra == "gcs":
-            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # gRPC, which forks do not survive
+            _keep_to_http()
             logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it then raises
             options["consistency"] = "md5"  # what arrived is compared with what was sent; S3 does so by itself
         return url_to_fs(url, **options)
@@ -79,6 +80,16 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise MissingExtraError(f"{url}: {protocol}:// needs: pip install 'florilegium[{extra}]'") from error
     except Exception as error:
         raise _explain(error, url, extra) or error from error
+
+
+@cache
+def _keep_to_http() -> None:
+    """Have gcsfs speak HTTP alone: its gRPC outlives no fork, and knows no address but Google's own."""
+    if os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false") == "false":
+        from gcsfs.core import GCSFileSystem
+
+        for protocol in ("gs", "gcs"):
+            fsspec.register_implementation(protocol, GCSFileSystem, clobber=True)
 
 
 def is_store(filesystem: fsspec.AbstractFileSystem) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 __all__ = ["Proxy", "Request", "gcs_environment", "gcs_server", "s3_environment", "s3_server"]
 
 BUCKET = "curated"
+HOP = {"content-length", "transfer-encoding", "connection"}  # headers that are not passed on
 
 
 class Request:
@@ -100,20 +101,18 @@ class Proxy:
                 if status is not None:
                     self._answer(status, [("Content-Type", "text/plain")], b"the store is away")
                     return
-                connection = http.client.HTTPConnection("127.0.0.1", proxy.upstream, timeout=30)
-                headers = {
-                    k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "connection")
-                }
-                headers["Content-Length"] = str(len(body))
-                connection.request(self.command, self.path, body, headers)
-                answer = connection.getresponse()
-                content = answer.read()
+                with contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.upstream, timeout=30)) as store:
+                    headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
+                    headers |= {"Content-Length": str(len(body)), "Connection": "close"}
+                    store.request(self.command, self.path, body, headers)
+                    answer = store.getresponse()
+                    content = answer.read()
                 if self.command == "PUT" and answer.status == 200:
                     proxy.put_at[request.path.partition("?")[0].split("/", 2)[-1]] = time.monotonic()
                 if proxy.late_seconds and request.is_listing:
                     content = proxy._forget(content)
-                self._answer(answer.status, answer.getheaders(), content)
-                connection.close()
+                with contextlib.suppress(ConnectionError):  # clients cancel what they no longer need
+                    self._answer(answer.status, answer.getheaders(), content)
 
             def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
                 self.send_response_only(status)
@@ -124,8 +123,7 @@ class Proxy:
                 self.send_header("Content-Length", length if self.command == "HEAD" else str(len(content)))
                 self.end_headers()
                 if self.command != "HEAD":
-                    with contextlib.suppress(BrokenPipeError):  # clients cancel what they no longer need
-                        self.wfile.write(content)
+                    self.wfile.write(content)
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _pass_on
 

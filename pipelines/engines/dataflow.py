@@ -113,9 +113,7 @@ class DataflowEngine(BeamEngine):
             page += f", {CONSOLE.format(job=result.job_id(), **place)}"
         status = getattr(error, "code", None)
         if type(error).__name__ == "DataflowJobAlreadyExistsError" or status == 409:
-            return RequestError(
-                f"{page}: a job for this folder is still running. Wait for it, or cancel it in the console"
-            )
+            return RequestError(f"{page}: a job for this folder still runs. Wait for it, or cancel it there")
         if QUOTA.search(str(error)):
             return RunError(
                 f"{page}: a quota is used up ({said}). Ask for more of it, lower --max_num_workers or take another "
@@ -123,7 +121,7 @@ class DataflowEngine(BeamEngine):
             )
         if status == 403:
             return RequestError(
-                f"{page}: not allowed ({said}). Enable the Dataflow API in the project and grant the role Dataflow Admin"
+                f"{page}: not allowed ({said}). Enable the Dataflow API in the project and grant Dataflow Admin"
             )
         if status in (400, 404):
             return RequestError(f"{page}: refused ({said}). Correct the options")
