@@ -1,5 +1,6 @@
 # make demo    the main job on the embedded example      make test    all that CI checks
 # make bench   documents/s and MB/s, stage by stage      make lock    pin the dependencies anew
+# make test-engines   object stores and Dataflow against local servers
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs
@@ -9,7 +10,7 @@ READY := .venv/.ready
 # Every test that starts a process would otherwise compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test test-engines check bench lock clean
 
 demo: $(READY)
 	rm -rf $(RUNS)/demo
@@ -29,9 +30,24 @@ bench: .venv-bench/.ready .venv-dolma/.ready
 	.venv-bench/bin/python -m tests.benchmarks.engines
 	.venv-bench/bin/python -m tests.benchmarks.near_duplicates
 
+# The lock of every machine leaves out what only the cloud needs; the worker image's lock has it, and agrees otherwise.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCAL := baseline huggingface report spacy tokenizers trafilatura
+
 lock: $(READY)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--all-extras --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) $(addprefix --extra ,$(LOCAL)) --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra gcp --extra s3 --constraint requirements.lock pyproject.toml --output-file docker/requirements.lock
+
+test-engines: .venv-engines/.ready
+	.venv-engines/bin/pytest tests/pipelines/test_object_stores.py tests/pipelines/engines/test_dataflow.py
+
+.venv-engines/.ready: requirements.lock docker/requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip install --quiet "uv>=0.9"
+	.venv-engines/bin/uv pip install --quiet --python .venv-engines/bin/python --require-hashes \
+		--requirement requirements.lock --requirement docker/requirements.lock
+	.venv-engines/bin/uv pip install --quiet --python .venv-engines/bin/python --editable . --group stores
+	touch $@
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -55,4 +71,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .venv-bench .venv-dolma $(RUNS) build dist *.egg-info
+	rm -rf .venv .venv-bench .venv-dolma .venv-engines $(RUNS) build dist *.egg-info

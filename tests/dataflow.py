@@ -34,14 +34,14 @@ class Service:
 
     def run(self, job: dict[str, Any]) -> None:
         from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.portability import python_urns
         from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-        from apache_beam.utils import python_urns
 
-        graph = self.graph(job)
-        for environment in graph.components.environments.values():  # here there is no Docker to run the image
-            environment.urn, environment.payload = python_urns.EMBEDDED_PYTHON, b""
-            del environment.dependencies[:]
         try:
+            graph = self.graph(job)
+            for environment in graph.components.environments.values():  # here there is no Docker to run the image
+                environment.urn, environment.payload = python_urns.EMBEDDED_PYTHON, b""
+                del environment.dependencies[:]
             FnApiRunner().run_via_runner_api(graph, PipelineOptions([]))
             job["currentState"] = "JOB_STATE_DONE"
         except Exception as error:
