@@ -26,9 +26,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__)
     found.add_argument("--recipe", required=True, help="A shipped recipe's name, or a YAML file on gs://")
     found.add_argument("--output", required=True, help="The run's folder on gs://")
-    found.add_argument(
-        "--settings", default="", help="Settings KEY=VALUE parted by spaces, quoted as a shell would"
-    )
+    found.add_argument("--settings", default="", help="Settings KEY=VALUE parted by spaces, quoted as a shell would")
     found.add_argument("--phase_workers", type=int, default=100, help="Workers that a phase may grow to")
     return found
 

@@ -14,6 +14,7 @@ import typer
 from ..schemas.errors import FlorilegiumError, RequestError
 from .commands import charters as charter_commands
 from .commands import classifiers, inspection
+from .commands import estimate as estimate_command
 from .commands import synthesis as synthesis_commands
 
 __all__ = ["app", "main"]
@@ -192,6 +193,7 @@ charter_commands.register(app)
 classifiers.register(app)
 inspection.register(app)
 synthesis_commands.register(app)
+estimate_command.register(app)
 
 
 def _print_plan(plan: Any, as_json: bool) -> None:
