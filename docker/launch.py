@@ -39,9 +39,8 @@ def command(given: argparse.Namespace, options: PipelineOptions, recipe: str) ->
     line += ["--engine", "dataflow", "--project", cloud.project, "--region", cloud.region]
     line += ["--temp-location", cloud.temp_location, "--sdk-container-image", image]
     line += ["--", f"--max_num_workers={given.phase_workers}"]
-    for name in ("service_account_email", "dataflow_endpoint"):
-        value = getattr(cloud, name)
-        line += [f"--{name}={value}"] if value else []
+    if cloud.service_account_email:
+        line.append(f"--service_account_email={cloud.service_account_email}")
     return line
 
 

@@ -93,6 +93,8 @@ class DataflowEngine(BeamEngine):
         try:
             result = pipeline.run()
             result.wait_until_finish()
+            if result.state != "DONE":
+                raise RuntimeError(result.state.lower())
         except KeyboardInterrupt:
             if result is not None:
                 with contextlib.suppress(Exception):  # it may have ended; nothing else can be done
@@ -106,7 +108,8 @@ class DataflowEngine(BeamEngine):
 
     def _explained(self, error: Exception, phase: str, result: Any) -> RequestError | RunError:
         """The sentence for what the service refused or failed at, with the job's page where there is a job."""
-        said = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), type(error).__name__)
+        lines = [line for line in str(error).strip().splitlines() if line.strip() not in ("", "None")]
+        said = lines[-1] if lines else type(error).__name__
         page = f"phase {phase} on Dataflow"
         if result is not None and result.has_job:
             place = {name: self._parsed[name] for name in ("region", "project")}
