@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--lost-an-hour", type=float, default=0.05, help="Of each worker; spot machines are lost often")
     given = parser.parse_args()
     print(f"{'split MB':>9} {'tasks':>10} {'hours':>8} {'of ideal':>9} {'lost h':>7}")
-    for size in (16, 64, 256, 1024, 4096):
+    for size in (128, 512, 1024, 4096):
         source = np.random.default_rng(7)
         seconds = task_seconds(given.terabytes, size, given.cpu_per_mb, given.spread, source)
         found = simulate(seconds, given.workers, given.start_seconds, given.lost_an_hour, source)
