@@ -39,7 +39,7 @@ lock: $(READY)
 	$(COMPILE) --extra gcp --extra s3 --constraint requirements.lock pyproject.toml --output-file docker/requirements.lock
 
 test-engines: .venv-engines/.ready
-	.venv-engines/bin/pytest tests/pipelines/test_object_stores.py tests/pipelines/engines/test_dataflow.py tests/test_docker.py
+	.venv-engines/bin/pytest tests/pipelines/test_object_stores.py tests/pipelines/engines/test_dataflow.py tests/test_docker.py tests/pipelines/test_estimate.py
 
 .venv-engines/.ready: requirements.lock docker/requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv-engines
