@@ -1,6 +1,7 @@
 """Object stores, `s3://` and `gs://`: patient with outages, fresh in what they list, plain in what they refuse.
 
-    outage      429, 5xx, a connection lost: tried again for PATIENCE_SECONDS with growing, jittered pauses
+    outage      429, 5xx, a connection lost: tried again for PATIENCE_SECONDS with growing, jittered pauses; the
+                clients' own retries end after 7 to 10 seconds (s3fs) and 33 (gcsfs)
     refusal     credentials, permissions, a bucket that is not there: one sentence with the remedy, at once
     not found   FileNotFoundError, as on a disk
 
@@ -14,6 +15,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from typing import Any, TypeVar
 
 import fsspec
@@ -86,10 +88,9 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def _keep_to_http() -> None:
     """Have gcsfs speak HTTP alone: its gRPC outlives no fork, and knows no address but Google's own."""
     if os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false") == "false":
-        from gcsfs.core import GCSFileSystem
-
+        core = import_module("gcsfs.core")
         for protocol in ("gs", "gcs"):
-            fsspec.register_implementation(protocol, GCSFileSystem, clobber=True)
+            fsspec.register_implementation(protocol, core.GCSFileSystem, clobber=True)
 
 
 def is_store(filesystem: fsspec.AbstractFileSystem) -> bool:

@@ -9,6 +9,7 @@ the service refuses a second one while the first still runs.
 import contextlib
 import re
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from ...schemas.errors import InputError, MissingExtraError, OutputError, RequestError, RunError
@@ -147,12 +148,10 @@ def _check_reach(url: str, phase: str) -> None:
 
 def _check_credentials() -> None:
     """Raise where there are none: Beam would go on without."""
-    from google.auth import default
-    from google.auth.exceptions import GoogleAuthError
-
+    auth = import_module("google.auth")
     try:
-        default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    except GoogleAuthError as error:
+        auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    except auth.exceptions.GoogleAuthError as error:
         raise RequestError(
             f"--engine dataflow: no credentials were found ({str(error).splitlines()[0]}). Run `gcloud auth "
             "application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
