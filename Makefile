@@ -1,6 +1,6 @@
 # make demo    the main job on the embedded example      make test    all that CI checks
 # make bench   documents/s and MB/s, stage by stage      make lock    pin the dependencies anew
-# make test-engines   the engines ray and slurm on real Ray and Slurm; as root it installs Debian's Slurm where missing
+# make test-engines   ray, slurm, dataflow and object stores on the real thing here; as root it installs Debian's Slurm
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs
@@ -37,24 +37,27 @@ bench: .venv-bench/.ready .venv-dolma/.ready
 	.venv-bench/bin/python -m tests.benchmarks.near_duplicates
 	.venv-bench/bin/python -m tests.benchmarks.extraction
 
+# The lock of every machine leaves out what only clusters and clouds need; the worker image's has it, and agrees else.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCAL := baseline huggingface report spacy tokenizers trafilatura
+
 lock: $(READY)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--all-extras --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) $(addprefix --extra ,$(LOCAL)) --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra gcp --extra s3 --constraint requirements.lock pyproject.toml --output-file docker/requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet "uv>=0.13"
-	echo ray | $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
-		--requirement requirements.lock --excludes /dev/stdin
+	$(BIN)/python -m pip install --quiet "uv>=0.9"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-.venv-engines/.ready: requirements.lock pyproject.toml
+.venv-engines/.ready: requirements.lock docker/requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv-engines
-	.venv-engines/bin/python -m pip install --quiet "uv>=0.13"
+	.venv-engines/bin/python -m pip install --quiet "uv>=0.9"
 	.venv-engines/bin/uv pip install --quiet --python .venv-engines/bin/python --require-hashes \
-		--requirement requirements.lock
-	.venv-engines/bin/uv pip install --quiet --python .venv-engines/bin/python --no-deps --editable .
+		--requirement requirements.lock --requirement docker/requirements.lock
+	.venv-engines/bin/uv pip install --quiet --python .venv-engines/bin/python --editable '.[ray]' --group stores
 	touch $@
 
 .venv-bench/.ready: requirements.lock pyproject.toml

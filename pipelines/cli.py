@@ -14,6 +14,7 @@ import typer
 from ..schemas.errors import FlorilegiumError, RequestError
 from .commands import charters as charter_commands
 from .commands import classifiers, inspection
+from .commands import estimate as estimate_command
 from .commands import synthesis as synthesis_commands
 
 __all__ = ["app", "main"]
@@ -40,10 +41,17 @@ WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, help="Tasks at once; default: all cores, or what the cluster has."),
 ]
-EngineOption = Annotated[str, typer.Option("--engine", "-e", help="Who runs the tasks: local, beam, ray or slurm.")]
+EngineOption = Annotated[
+    str, typer.Option("--engine", "-e", help="Who runs the tasks: local, beam, ray, slurm or dataflow.")
+]
 EngineOptions = Annotated[
     list[str],
     typer.Argument(metavar="[-- OPTION]...", help="Options of the engine's own.", show_default=False),
+]
+
+
+DataflowOption = Annotated[
+    str | None, typer.Option(help="For --engine dataflow.", rich_help_panel="Dataflow", show_default=False)
 ]
 
 
@@ -77,6 +85,10 @@ def run(
         bool, typer.Option("--dry-run", help="Print the resolved plan with its splits and stop.")
     ] = False,
     as_json: JsonOption = False,
+    project: DataflowOption = None,
+    region: DataflowOption = None,
+    temp_location: DataflowOption = None,
+    sdk_container_image: DataflowOption = None,
 ) -> None:
     """Run a recipe: read, score, decide, weigh and write shards. The same command again goes on after a kill."""
     from .plan import plan_run
@@ -93,9 +105,19 @@ def run(
     from .summary import summarize
 
     place = output or loaded.output.path or f"runs/{loaded.name}"
+    cloud = [
+        f"--{name}={value}"
+        for name, value in {
+            "project": project,
+            "region": region,
+            "temp_location": temp_location,
+            "sdk_container_image": sdk_container_image,
+        }.items()
+        if value is not None
+    ]
     with listen() as listener:
         number = workers or (None if engine in CLUSTERS else _cores(place))
-        team = load_engine(engine, number, engine_options)
+        team = load_engine(engine, number, [*engine_options, *cloud])
         if loaded.synthesis is not None:
             from .synthesis.generate import with_synthetic_inputs
 
@@ -181,6 +203,7 @@ charter_commands.register(app)
 classifiers.register(app)
 inspection.register(app)
 synthesis_commands.register(app)
+estimate_command.register(app)
 
 
 def _print_plan(plan: Any, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..schemas.errors import FlorilegiumError, InputError, OutputError, TaskError
+from ..schemas.errors import FlorilegiumError, InputError, OutputError, StoreError, TaskError
 from ..schemas.hashing import digest
 from ..schemas.run import Ledger, StoredTable
 from .boilerplate import LINES, digest_of_repeated, note_lines, repeated_lines
@@ -200,14 +200,15 @@ def store_marker(run: Run, phase: str, index: int, payload: Payload, marker: Mar
 def store_note(url: str, phase: str, index: int, error: Exception) -> None:
     """Say why a task failed, for the driver."""
     told = explain_os_error(error, url) if isinstance(error, OSError) else error
-    final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError | TaskError)
+    final = isinstance(told, FlorilegiumError) and not isinstance(error, OSError | TaskError | StoreError)
     note = {
         "error": str(told) if isinstance(told, FlorilegiumError) else f"{type(error).__name__}: {error}",
         "host": platform.node(),
         "final": final or (isinstance(error, OSError) and error.errno == errno.ENOSPC),
         "traceback": "".join(traceback.format_exception(error)),
     }
-    with contextlib.suppress(OSError):  # a full disk takes no note either; the driver looks at the space
+    # A full disk or a store that is away takes no note either; the driver looks at the space.
+    with contextlib.suppress(OSError, FlorilegiumError):
         Folder(url).write_json(_note_name(phase, index), note)
 
 
@@ -315,7 +316,7 @@ class _Driver:
             if not pending:
                 break
             self.engine.run(run.folder.url, phase, pending, self.listener)
-            finished = run.finished(phase, len(payloads))
+            finished |= run.finished(phase, len(payloads), pending)
         failed = [index for index in range(len(payloads)) if index not in finished]
         if failed:
             raise self._failure(phase, payloads, failed)

@@ -8,7 +8,7 @@ difference named. A finished task is a marker under `tasks/` whose key hashes wh
 import importlib.metadata
 import platform
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -319,18 +319,25 @@ class Run:
     def marker_name(self, phase: str, index: int) -> str:
         return f"tasks/{phase}/{index:06d}.json"
 
-    def finished(self, phase: str, count: int) -> dict[int, dict[str, Any]]:
-        """Index → marker of the tasks that are done; a marker of another key is refused."""
+    def finished(self, phase: str, count: int, tried: Collection[int] = ()) -> dict[int, dict[str, Any]]:
+        """Index → marker of the tasks that are done; a marker of another key is refused.
+
+        Markers of tasks in `tried` are looked for by their names, since a store may list them late.
+        """
         payloads = self.payloads(phase)
-        markers: dict[int, dict[str, Any]] = {}
-        for name in self.folder.names(f"tasks/{phase}/[0-9]*.json"):
-            index = int(name.rsplit("/", 1)[-1].removesuffix(".json"))
+        listed = {_index(name): name for name in self.folder.names(f"tasks/{phase}/[0-9]*.json")}
+        listed |= {index: self.marker_name(phase, index) for index in tried}
+        for index, name in listed.items():
             if index >= count:
                 raise OutputError(f"{self.folder.address(name)} belongs to another run; choose another --output")
-            marker = self.folder.read_json(name)
+        markers: dict[int, dict[str, Any]] = {}
+        for index, marker in zip(listed, self.folder.read_jsons(listed.values()), strict=True):
+            if marker is None:
+                continue
             if marker["key"] != self.task_key(phase, payloads[index]):
                 raise OutputError(
-                    f"{self.folder.address(name)} was made from other inputs or settings; choose another --output"
+                    f"{self.folder.address(listed[index])} was made from other inputs or settings; choose another "
+                    "--output"
                 )
             markers[index] = marker
         return markers
@@ -338,8 +345,8 @@ class Run:
     def adopt(self, phase: str, url: str) -> int:
         """Take over what another run finished of a phase's tasks, with its files where they lie; how many are new."""
         other = Folder(url)
-        markers = [other.read_json(name) for name in other.names(f"tasks/{phase}/[0-9]*.json")]
-        finished = {marker["key"]: marker for marker in markers}
+        markers = other.read_jsons(other.names(f"tasks/{phase}/[0-9]*.json"))
+        finished = {marker["key"]: marker for marker in markers if marker is not None}
         adopted = 0
         for index, payload in enumerate(self.payloads(phase)):
             marker = finished.get(self.task_key(phase, payload))
@@ -347,6 +354,11 @@ class Run:
                 self.folder.write_json(self.marker_name(phase, index), _with_absolute_names(marker, other))
                 adopted += 1
         return adopted
+
+
+def _index(marker: str) -> int:
+    """The task that a marker's name tells."""
+    return int(marker.rsplit("/", 1)[-1].removesuffix(".json"))
 
 
 def _with_absolute_names(value: Any, folder: Folder) -> Any:

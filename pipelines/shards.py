@@ -283,7 +283,7 @@ def weigh_decisions(
 def shard_range(run: Run, runs: RunSet, keys: KeyRange, index: int, count: int) -> dict[str, Any]:
     """Write `shards/train-INDEX-of-COUNT.parquet`: the kept documents of the range, sorted by key."""
     decisions = _read_decisions(run, keys, [SURVIVOR])
-    weights = _read_parts(run, "weigh", "weights/weights-*.parquet", keys, WEIGHT)
+    weights = _read_parts(run, "weigh", "weights/weights-{part:05d}-of-{of:05d}.parquet", keys, WEIGHT)
     if not decisions["id"].equals(weights["id"]):
         decisions, weights = decisions.combine_chunks(), weights.combine_chunks()
         if not decisions["id"].equals(weights["id"]):
@@ -345,17 +345,17 @@ def _shared_columns(schema: pa.Schema) -> list[str]:
 
 
 def _read_decisions(run: Run, keys: KeyRange, actions: Sequence[str]) -> pa.Table:
-    table = _read_parts(run, "decide", "decisions/decisions-*.parquet", keys, DECISION)
+    table = _read_parts(run, "decide", "decisions/decisions-{part:05d}.parquet", keys, DECISION)
     return table.filter(pc.is_in(table["action"], value_set=pa.array(actions)))
 
 
-def _read_parts(run: Run, phase: str, pattern: str, keys: KeyRange, schema: pa.Schema) -> pa.Table:
-    """Rows of the range out of a phase's parts, whose key ranges ascend with their number."""
-    ranges = [KeyRange.part(payload["part"], payload["of"]) for payload in run.payloads(phase)]
+def _read_parts(run: Run, phase: str, name: str, keys: KeyRange, schema: pa.Schema) -> pa.Table:
+    """Rows of the range out of a phase's parts, whose key ranges ascend with their number; `name` is a format."""
     tables = []
-    for name, part in zip(run.folder.names(pattern), ranges, strict=True):
+    for payload in run.payloads(phase):
+        part = KeyRange.part(payload["part"], payload["of"])
         if part.low < keys.high and keys.low < part.high:
-            with run.folder.open_parquet(name) as file:
+            with run.folder.open_parquet(name.format_map(payload)) as file:
                 table = file.read()
             bounds = keys.slice(table["key"].to_numpy())
             tables.append(table.slice(bounds.start, bounds.stop - bounds.start))

@@ -1,7 +1,8 @@
 """A run's folder, local or on any fsspec file system, in which a reader only ever sees whole files.
 
 Local files are written under a temporary name, synced and renamed. Elsewhere a file is finished on
-local disk and then uploaded in one call, which object stores make visible at once or not at all.
+local disk and then uploaded in one call, which object stores make visible at once or not at all. No
+listing decides what is there where names are known: stores may list late (`object_stores.py`).
 """
 
 import contextlib
@@ -11,22 +12,25 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import fsspec
 import orjson
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
 from ..schemas.errors import FlorilegiumError, OutputError, RunError
+from .object_stores import StoredObject, is_store, open_filesystem, patiently
 
 __all__ = ["Folder", "StoredFile", "explain_os_error"]
 
 TEMPORARY_SUFFIX = ".tmp"
+AT_A_TIME = 16  # requests
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -47,7 +51,7 @@ class Folder:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/") if url not in ("/", "memory://") else url
         try:
-            filesystem, self.root = url_to_fs(self.url)
+            filesystem, self.root = open_filesystem(self.url)
         except (ValueError, ImportError) as error:
             raise OutputError(
                 f"{url}: {error}. Give a local path or an fsspec URL whose package is installed"
@@ -55,6 +59,7 @@ class Folder:
         self.filesystem: fsspec.AbstractFileSystem = filesystem
         self.is_local = "file" in _protocols(filesystem)
         self.is_in_memory = "memory" in _protocols(filesystem)
+        self.is_in_store = is_store(filesystem)
 
     def __repr__(self) -> str:
         return f"Folder({self.url!r})"
@@ -71,6 +76,9 @@ class Folder:
         """A name by which any folder finds the file."""
         return name if _is_absolute(name) else f"{self.absolute_url()}/{name}"
 
+    def _patiently(self, name: str, call: Callable[[], Result]) -> Result:
+        return patiently(self.filesystem, self.address(name), call)
+
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
 
@@ -83,10 +91,13 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         folder, name = self._holder(name)
-        return folder.filesystem.exists(folder._path(name))
+        return folder._patiently(name, lambda: folder.filesystem.exists(folder._path(name)))
 
     def is_empty(self) -> bool:
         """True when nothing but our own lock file, and documents that were generated for the run, lies here."""
+        return self._patiently("", self._is_empty)
+
+    def _is_empty(self) -> bool:
         if not self.filesystem.exists(self.root):
             return True
         if not self.filesystem.isdir(self.root):
@@ -97,15 +108,21 @@ class Folder:
         )
 
     def names(self, pattern: str) -> list[str]:
-        """Names that match a glob pattern, sorted."""
+        """Names that match a glob pattern, sorted; what was written a moment ago may be missing from a store's."""
         prefix = len(self.root.rstrip("/")) + 1
-        return sorted(str(path)[prefix:] for path in self.filesystem.glob(self._path(pattern)))
+        found = self._patiently(pattern, lambda: self.filesystem.glob(self._path(pattern)))
+        return sorted(str(path)[prefix:] for path in found)
 
     def read_bytes(self, name: str) -> bytes:
-        return bytes(self.filesystem.cat_file(self._path(name)))  # type: ignore[arg-type]
+        # Reading parts at the same time would cost a request for the size first.
+        options = {"max_concurrency": 1} if self.is_in_store else {}
+        data = self._patiently(name, lambda: self.filesystem.cat_file(self._path(name), **options))
+        return bytes(data)  # type: ignore[arg-type]
 
     def open(self, name: str) -> IO[bytes]:
         """A file opened for reading, at any position."""
+        if self.is_in_store:
+            return StoredObject(self.filesystem, self._path(name))  # type: ignore[return-value]
         return self.filesystem.open(self._path(name), "rb")  # type: ignore[return-value]
 
     def read_json(self, name: str) -> Any:
@@ -113,6 +130,19 @@ class Folder:
             return orjson.loads(self.read_bytes(name))
         except orjson.JSONDecodeError as error:
             raise RunError(f"{self.address(name)} is damaged ({error}); delete it and run again") from error
+
+    def read_jsons(self, names: Iterable[str]) -> list[Any]:
+        """Many JSON files in their order, None for those that are not there; from a store, some at a time."""
+        if not self.is_in_store:
+            return [self._json_or_none(name) for name in names]
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            return list(pool.map(self._json_or_none, names))
+
+    def _json_or_none(self, name: str) -> Any:
+        try:
+            return self.read_json(name)
+        except FileNotFoundError:
+            return None
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[StoredFile]:
@@ -133,11 +163,20 @@ class Folder:
                 stored.bytes = written.tell()
             if self.is_local:
                 stored.path.replace(target)
+            elif self.is_in_store:
+                self._upload(stored.path, name)
             else:
                 self.filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
                 self.filesystem.put_file(str(stored.path), target)
         finally:
             stored.path.unlink(missing_ok=True)
+
+    def _upload(self, path: Path, name: str) -> None:
+        """One request, or for a large file the parts of one upload; the object is there when the last one is."""
+        try:
+            self._patiently(name, lambda: self.filesystem.put_file(str(path), self._path(name)))
+        except FileNotFoundError as error:
+            raise OutputError(f"{self.url}: no such bucket. Create it, or correct --output") from error
 
     def write_bytes(self, name: str, data: bytes) -> None:
         with self.create(name) as stored:
@@ -154,7 +193,8 @@ class Folder:
             with pq.ParquetFile(folder._path(name)) as file:
                 yield file
         else:
-            with folder.filesystem.open(folder._path(name), "rb") as handle, pq.ParquetFile(handle) as file:
+            # Columns that lie side by side are one request.
+            with folder.open(name) as handle, pq.ParquetFile(handle, pre_buffer=folder.is_in_store) as file:
                 yield file
 
     @contextlib.contextmanager
@@ -166,21 +206,24 @@ class Folder:
             return
         with tempfile.TemporaryDirectory(prefix="florilegium-") as scratch:
             target = str(Path(scratch, "file"))
-            folder.filesystem.get_file(folder._path(name), target)
+            folder._patiently(name, lambda: folder.filesystem.get_file(folder._path(name), target))
             yield target
 
     def sha256(self, name: str) -> str:
         folder, name = self._holder(name)
+        if folder.is_in_store:
+            with folder.as_local(name) as path, open(path, "rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
         with folder.filesystem.open(folder._path(name), "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def size(self, name: str) -> int:
         folder, name = self._holder(name)
-        return int(folder.filesystem.size(folder._path(name)) or 0)
+        return folder._patiently(name, lambda: int(folder.filesystem.size(folder._path(name)) or 0))
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self.filesystem.rm_file(self._path(name))
+            self._patiently(name, lambda: self.filesystem.rm_file(self._path(name)))
 
     def remove_temporaries(self) -> None:
         """Delete what killed writers left; call only while holding the run."""

@@ -8,6 +8,7 @@
     │   └── MissingExtraError  an optional package is needed; the message says how to install it
     └── RunError               the run failed or does not balance (exit code 1)
         ├── TaskError          tasks failed after their retries; the message names their files
+        ├── StoreError         an object store failed for longer than is waited for
         ├── ModelError         a model is damaged, foreign or of another taxonomy
         └── BalanceError       the ledger does not balance, or a file differs from its manifest
 
@@ -25,6 +26,7 @@ __all__ = [
     "RecipeError",
     "RequestError",
     "RunError",
+    "StoreError",
     "TaskError",
 ]
 
@@ -63,6 +65,10 @@ class RunError(FlorilegiumError):
 
 class TaskError(RunError):
     """Tasks failed after their retries; the message names their files."""
+
+
+class StoreError(RunError):
+    """An object store failed for longer than is waited for, or cannot be reached."""
 
 
 class ModelError(RunError):

@@ -1,4 +1,4 @@
-"""Tests of engines that need a cluster are long; they run when they are asked for: `make test-engines`."""
+"""Tests that start a cluster or a store are long; they run when they are asked for: `make test-engines`."""
 
 import pytest
 
@@ -8,4 +8,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         if item.get_closest_marker("engines"):
-            item.add_marker(pytest.mark.skip(reason="starts a cluster; run it by `make test-engines`"))
+            item.add_marker(pytest.mark.skip(reason="starts a cluster or a store; run it by `make test-engines`"))

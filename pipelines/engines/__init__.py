@@ -14,8 +14,14 @@ from ..progress import Listener
 
 __all__ = ["ENGINES", "Engine", "load_engine"]
 
-ENGINES = {"local": "LocalEngine", "beam": "BeamEngine", "ray": "RayEngine", "slurm": "SlurmEngine"}
-TAKE_OPTIONS = {"beam", "ray", "slurm"}
+ENGINES = {
+    "local": "LocalEngine",
+    "beam": "BeamEngine",
+    "ray": "RayEngine",
+    "slurm": "SlurmEngine",
+    "dataflow": "DataflowEngine",
+}
+TAKE_OPTIONS = {"beam", "ray", "slurm", "dataflow"}
 CLUSTERS = {"ray", "slurm"}  # whose workers are not this machine's: without a number the cluster decides
 
 

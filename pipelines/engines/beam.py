@@ -10,6 +10,7 @@ import difflib
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from ...schemas.errors import RequestError, RunError
+from ...schemas.errors import FlorilegiumError, RequestError, RunError
 from ..progress import Listener
 from ..storage import Folder
 from .beam_log import quiet
@@ -29,6 +30,7 @@ __all__ = ["BeamEngine"]
 
 POLL_SECONDS = 0.3
 REMOTE_POLL_SECONDS = 5.0
+LISTING_SHARE = 0.05
 FN_API_RUNNER = "FnApiRunner"
 UNLOGGED = "disable_logging_submission_environment"  # Beam would run pip, which complains where it is missing
 REFUSED = {
@@ -36,6 +38,7 @@ REFUSED = {
     "switchingdirectrunner": "it is DirectRunner by another name; leave --runner out for FnApiRunner",
     "bundlebaseddirectrunner": "it does not run every transform; leave --runner out for FnApiRunner",
     "prismrunner": "its binary comes from the net; leave --runner out for FnApiRunner",
+    "dataflowrunner": "use --engine dataflow, which checks what it needs",
     "daskrunner": "it sends outputs to the wrong steps without an error; use --engine local or FnApiRunner",
 }
 
@@ -159,9 +162,13 @@ class _Watch:
         self._report()
 
     def _poll(self) -> None:
-        while not self.done.wait(REMOTE_POLL_SECONDS if self.pattern else POLL_SECONDS):
-            with contextlib.suppress(OSError):  # a listing may fail now and then; the next one tells
+        pause = POLL_SECONDS
+        while not self.done.wait(pause):
+            started = time.monotonic()
+            with contextlib.suppress(OSError, FlorilegiumError):  # a listing may fail; the next one tells
                 self._report()
+            if self.pattern:  # listings grow with the run: they take a small share of its time, however long they are
+                pause = max(REMOTE_POLL_SECONDS, (time.monotonic() - started) / LISTING_SHARE)
 
     def _report(self) -> None:
         if self.pattern:

@@ -7,16 +7,16 @@ recognised as the same one.
 
 import hashlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import fsspec
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from ...schemas.errors import InputError, MissingExtraError
+from ..object_stores import StoredObject, is_store, open_filesystem, patiently
 
 __all__ = ["SUFFIXES", "Found", "RawFile", "find", "fingerprint", "format_of", "in_memory", "open_binary"]
 
@@ -33,11 +33,12 @@ WINDOW_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Found:
-    """A file of an input: where it is, what it is called in provenance, and how many bytes it has."""
+    """A file of an input: where it is, what it is called in provenance, how many bytes it has, the store's checksum."""
 
     url: str
     file: str
     size: int
+    checksum: str = ""
 
 
 def format_of(name: str) -> str | None:
@@ -65,31 +66,38 @@ def find(paths: Sequence[str], kind: str) -> list[Found]:
 
 def _matches(path: str, kind: str) -> list[Found]:
     try:
-        fs, root = url_to_fs(str(Path(path).expanduser()) if "://" not in path else path)
-        wildcard = not fs.exists(root) and any(sign in root for sign in "*?[")
-        if wildcard:
-            base = root[: min(root.index(sign) for sign in "*?[" if sign in root)].rpartition("/")[0]
-            listing = fs.glob(root, detail=True)
-        elif fs.isdir(root):
-            base = root.rstrip("/")
-            listing = fs.find(root, detail=True)
-        elif fs.exists(root):
-            return [Found(_url(fs, root, path), PurePosixPath(root).name, int(fs.info(root)["size"] or 0))]
-        else:
-            raise InputError(f"{path}: no such file or folder; correct the path")
+        fs, root = open_filesystem(str(Path(path).expanduser()) if "://" not in path else path)
+        return patiently(fs, path, lambda: _listed(fs, root, path, kind))
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it; grant it or leave the path out ({error})") from error
     except ImportError as error:
         raise MissingExtraError(f"{path}: its protocol needs another package; install it ({error})") from error
     except ValueError as error:
         raise InputError(f"{path}: cannot be opened; check the URL's protocol ({error})") from error
+
+
+def _listed(fs: Any, root: str, path: str, kind: str) -> list[Found]:
+    """What lies behind a path in its file system, listed once."""
+    wildcard = any(sign in root for sign in "*?[") and not fs.exists(root)
+    if wildcard:
+        base = root[: min(root.index(sign) for sign in "*?[" if sign in root)].rpartition("/")[0]
+        listing = fs.glob(root, detail=True)
+    elif fs.isdir(root):
+        base = root.rstrip("/")
+        listing = fs.find(root, detail=True)
+    elif fs.exists(root):
+        info = fs.info(root)
+        return [Found(_url(fs, root, path), PurePosixPath(root).name, int(info["size"] or 0), _checksum(info))]
+    else:
+        raise InputError(f"{path}: no such file or folder; correct the path")
     matches = []
     for name, info in listing.items():
         leaf = PurePosixPath(name).name
         known = format_of(leaf)
         fits = known is not None if kind == "auto" else wildcard or known == kind
         if info["type"] == "file" and not leaf.startswith((".", "_")) and fits:
-            matches.append(Found(_url(fs, name, path), name[len(base) :].lstrip("/"), int(info["size"] or 0)))
+            file = name[len(base) :].lstrip("/")
+            matches.append(Found(_url(fs, name, path), file, int(info["size"] or 0), _checksum(info)))
     return matches
 
 
@@ -116,7 +124,7 @@ def _distinct(files: list[Found]) -> list[Found]:
 def _with_parent(item: Found) -> Found:
     parts = item.url.split("/")
     keep = item.file.count("/") + 2
-    return Found(item.url, "/".join(parts[-keep:]), item.size)
+    return replace(item, file="/".join(parts[-keep:]))
 
 
 def open_binary(url: str) -> IO[bytes]:
@@ -124,6 +132,9 @@ def open_binary(url: str) -> IO[bytes]:
     try:
         if "://" not in url:
             return open(url, "rb", buffering=0)
+        fs, path = open_filesystem(url)
+        if is_store(fs):
+            return StoredObject(fs, path)  # type: ignore[return-value]
         return fsspec.open(url, "rb").open()  # type: ignore[return-value]
     except FileNotFoundError as error:
         raise InputError(f"{url}: the file is gone; plan the run again") from error
@@ -131,14 +142,18 @@ def open_binary(url: str) -> IO[bytes]:
         raise InputError(f"{url}: no permission to read it; grant it or leave the path out") from error
 
 
-def fingerprint(url: str, size: int) -> str:
+def _checksum(info: Mapping[str, Any]) -> str:
+    """What a store tells of a file's content, with the name of its kind; "" where it tells nothing."""
+    return next((f"{name}:{info[name]}" for name in CHECKSUMS if info.get(name)), "")
+
+
+def fingerprint(url: str, size: int, checksum: str = "") -> str:
     """Identity of a file's content: its size and the store's checksum, else a hash of both ends."""
-    if "://" in url:
-        fs, path = url_to_fs(url)
-        info = fs.info(path)
-        stored = next((f"{name}:{info[name]}" for name in CHECKSUMS if info.get(name)), None)
-        if stored:
-            return f"{size}-{stored}"
+    if "://" in url and not checksum:
+        fs, path = open_filesystem(url)
+        checksum = _checksum(patiently(fs, url, lambda: fs.info(path)))
+    if checksum:
+        return f"{size}-{checksum}"
     with RawFile(open_binary(url)) as raw:
         content = hashlib.blake2b(raw.at(0, END_BYTES), digest_size=16)
         if size > END_BYTES:

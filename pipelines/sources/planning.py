@@ -28,7 +28,7 @@ def plan(source: Input, reading: Reading) -> list[Split]:
         check_schema(parquet.url, source)
     splits = []
     for found, kind in files:
-        identity = fingerprint(found.url, found.size)
+        identity = fingerprint(found.url, found.size, found.checksum)
         for start, stop, size in _ranges(found, kind, reading.split_bytes):
             splits.append(Split(source.name, kind, found.url, found.file, start, stop, size, identity))
     return splits
