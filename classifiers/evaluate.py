@@ -185,13 +185,15 @@ def _interval(values: Vector) -> list[float] | None:
 
 def _calibration(labelled: Labelled, scores: Mapping[str, Vector], resamples: int, seed: int) -> dict[str, Any]:
     """Expected calibration error, Brier skill and slope on the rows drawn at random; quality is no probability."""
-    rows = np.flatnonzero(labelled.natural)
-    weights = resample([labelled.documents[row] for row in rows], resamples, seed)
+    drawn = np.flatnonzero(labelled.natural)
+    resampled = resample([labelled.documents[row] for row in drawn], resamples, seed)
     found: dict[str, Any] = {}
     for output, target in labelled.targets.items():
-        positive = target[rows] > 0.5
-        if output.startswith("quality") or np.isnan(target[rows]).any():
+        known = ~np.isnan(target[drawn])
+        rows, weights = drawn[known], resampled[:, known]
+        if output.startswith("quality") or not len(rows):
             continue
+        positive = target[rows] > 0.5
         probability = scores[output][rows]
         entry: dict[str, Any] = {"positives": int(positive.sum())}
         entry["error"] = _figure(
