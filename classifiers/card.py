@@ -116,7 +116,7 @@ def render_cascade_card(header: dict[str, Any]) -> str:
         "",
         "## Gate",
         "",
-        f"The encoder reads a document where the student finds a harm with probability {header['gate']['harm']:.3f} or "
+        f"The encoder reads a document where the student expects {header['gate']['harm']:.3f} toxic harms or "
         f"more ({_share(seen['harm'])} of the natural rows), or where its prosocial uncertainty reaches "
         f"{header['gate']['prosocial']:.3f} ({_share(seen['prosocial'])}); together {_share(seen['natural'])}. All "
         "others keep the student's scores. The gate is fixed and knows no charter.",

@@ -1,7 +1,7 @@
 """A cascade: a student reads everything, an encoder the documents that a gate lets through.
 
 An encoder is a thousand times slower than the student and knows more, above all of harm. The gate asks the student
-alone: is some harm likely enough, or some prosocial quality rare enough and near enough? Its thresholds are fixed when
+alone: are toxic harms likely enough, or is enough left open of the prosocial qualities? Its thresholds are fixed when
 the cascade is trained and belong to the model. They know no charter, so that weighing anew never asks for scores that
 were not taken.
 
@@ -14,6 +14,7 @@ lies in `student/` where it is no shipped one; the encoder is named with the dig
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,23 +45,21 @@ class Gate:
 
     harm: float  # least value of `harms` that lets a document through
     prosocial: float  # least value of `qualities`
-    rates: tuple[float, ...]  # per prosocial dimension: its share in the natural pool
 
     def passes(self, probabilities: Matrix) -> Mask:
         """Which documents go on to the encoder, (rows,)."""
-        return (self.harms(probabilities) >= self.harm) | (self.qualities(probabilities, self.rates) >= self.prosocial)
+        return (self.harms(probabilities) >= self.harm) | (self.qualities(probabilities) >= self.prosocial)
 
     @staticmethod
     def harms(probabilities: Matrix) -> Matrix:
-        """How likely the likeliest harm is, topical or worse, (rows,)."""
-        first = QUALITY_GRADES + len(PROSOCIAL)
-        return probabilities[:, first : first + len(HARMS)].max(axis=1)
+        """The expected number of toxic harms, (rows,)."""
+        return np.sum(probabilities[:, -len(HARMS) :], axis=1)
 
     @staticmethod
-    def qualities(probabilities: Matrix, rates: Sequence[float]) -> Matrix:
-        """How much a second reading may matter: p (1 - p) over the rate of each dimension, summed, (rows,)."""
+    def qualities(probabilities: Matrix) -> Matrix:
+        """How much the student leaves open: p (1 - p) summed over the prosocial dimensions, (rows,)."""
         values = probabilities[:, QUALITY_GRADES : QUALITY_GRADES + len(PROSOCIAL)]
-        return np.sum(values * (1 - values) / np.array(rates), axis=1)
+        return np.sum(values * (1 - values), axis=1)
 
 
 def composite_labels(labels: Sequence[str]) -> tuple[str, ...]:
@@ -152,7 +151,7 @@ def load_cascade(folder: Path, header: dict[str, Any], stated: str) -> Cascade:
     labels = tuple(header["labels"])
     try:
         calibration = Calibration.from_json(header["calibration"], composite_labels(labels))
-        gate = Gate(header["gate"]["harm"], header["gate"]["prosocial"], tuple(header["gate"]["rates"]))
+        gate = Gate(float(header["gate"]["harm"]), float(header["gate"]["prosocial"]))
     except (ValueError, LookupError, TypeError) as error:
         raise ModelError(f"{folder}: cannot be used ({error}); train the model again") from error
     return Cascade(
@@ -170,11 +169,11 @@ def load_cascade(folder: Path, header: dict[str, Any], stated: str) -> Cascade:
 
 def write_cascade(folder: Path, header: dict[str, Any], heads: bytes, card: str, student: Path | None) -> None:
     """Write a cascade's folder; `student` is a folder to be copied into it where the student is no shipped one."""
-    import shutil
-
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "heads.safetensors").write_bytes(heads)
     (folder / "model.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", "utf-8")
     (folder / "README.md").write_text(card, "utf-8")
     if student is not None:
-        shutil.copytree(student, folder / "student", dirs_exist_ok=True)
+        (folder / "student").mkdir(exist_ok=True)
+        for name in ("model.ftz", "model.json", "README.md"):
+            shutil.copyfile(student / name, folder / "student" / name)

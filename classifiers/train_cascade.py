@@ -3,9 +3,9 @@
 The student's folds are trained anew, so that each annotated document has a probability of a student that has not seen
 it; heads are fitted in the same folds. The composite is calibrated on these held-out pairs, the gate's thresholds are
 quantiles of them over the natural rows, and every figure on the card is held out as well. Reading the documents with
-the encoder takes most of the time (about 20 documents a second on two idle cores); with `cache` it is kept in a folder
-and done once, as are the student's folds. The encoder itself is not trained here: name one that you fine-tuned with
-sentence-transformers.
+the encoder takes most of the time (about 20 documents a second on two idle cores); with `cache` it is kept in a
+folder, part by part, and done once, as are the student's folds. The encoder itself is not trained here: name one that
+you fine-tuned with sentence-transformers.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..schemas.errors import InputError, ModelError
 from ..schemas.hashing import digest
-from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VERSION
-from .calibration import OUTPUTS, QUALITY_GRADES, fit_calibration
+from ..schemas.taxonomy import HARMS, TAXONOMY_VERSION
+from .calibration import OUTPUTS, fit_calibration
 from .card import render_cascade_card
 from .cascade import KIND, Gate, composite_labels, logits, write_cascade
 from .encoder import Encoder, load_encoder
@@ -114,7 +114,7 @@ def train_cascade(
             "dim": features.shape[1],
         },
         "reading": {"window": config.window, "passages": config.passages},
-        "gate": {"harm": gate.harm, "prosocial": gate.prosocial, "rates": list(gate.rates)},
+        "gate": {"harm": gate.harm, "prosocial": gate.prosocial},
         "labels": list(LABELS),
         "outputs": list(OUTPUTS),
         "rank_only": [
@@ -132,7 +132,7 @@ def train_cascade(
         "metrics": _metrics(known, composite, gate),
     }
     header["digest"] = digest(header)
-    shipped = (MODELS / config.student).is_dir()
+    shipped = (MODELS / config.student).resolve().parent == MODELS.resolve()
     write_cascade(Path(output), header, payload, render_cascade_card(header), None if shipped else Path(config.student))
     return header
 
@@ -154,21 +154,26 @@ def _known(student: Classifier, data: str | Path, sets: str | Path, say: Say, ca
 def _read(
     config: CascadeConfig, encoder: Encoder, texts: list[str], say: Say, cache: str | Path | None
 ) -> tuple[Floats, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Features of all passages and how many each text has, from the cache where they are kept."""
+    """Features of all passages and how many each text has; parts that the cache holds are not read again."""
     asked = [encoder.digest, encoder.tokens, encoder.layers, config.window, config.passages, encoder.device, texts]
-    kept = None if cache is None else Path(cache) / f"{digest(asked)}.npz"
-    if kept is not None and kept.is_file():
-        with np.load(kept) as file:
-            return file["features"], file["counts"]
+    folder = None if cache is None else Path(cache) / f"read-{digest(asked)}"
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for first in range(0, len(texts), CHUNK):
+        kept = None if folder is None else folder / f"{first:06d}.npz"
+        if kept is not None and kept.is_file():
+            with np.load(kept) as file:
+                parts.append((file["features"], file["counts"]))
+            continue
         say(f"read with {encoder.name} on {encoder.device}: {first:,} of {len(texts):,} documents")
-        parts.append(read_documents(encoder, texts[first : first + CHUNK], config.window, config.passages))
-    features, counts = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, features=features, counts=counts)
-    return features, counts
+        features, counts = read_documents(encoder, texts[first : first + CHUNK], config.window, config.passages)
+        parts.append((features, counts))
+        if kept is not None:
+            with (scratch := kept.with_suffix(".part")).open("wb") as file:
+                np.savez(file, features=features, counts=counts)
+            scratch.rename(kept)
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def _heads(
@@ -205,12 +210,9 @@ def _held_out_composite(known: HeldOut, inputs: Matrix, labels: tuple[str, ...])
 def _gate(config: CascadeConfig, known: HeldOut) -> Gate:
     """Thresholds at which the configured shares of the natural rows pass."""
     natural = known.probabilities[known.gold.natural]
-    first = QUALITY_GRADES
-    rates = tuple(round(max(float(rate), 0.001), 6) for rate in natural[:, first : first + len(PROSOCIAL)].mean(axis=0))
     return Gate(
         harm=_threshold(Gate.harms(natural), config.gate.harm),
-        prosocial=_threshold(Gate.qualities(natural, rates), config.gate.prosocial),
-        rates=rates,
+        prosocial=_threshold(Gate.qualities(natural), config.gate.prosocial),
     )
 
 
@@ -227,7 +229,7 @@ def _metrics(known: HeldOut, composite: Matrix, gate: Gate) -> dict[str, Any]:
     def cascade(seen: np.ndarray[Any, Any]) -> dict[str, Any]:
         return figures(known.gold, np.where(seen[:, None], composite, student))
 
-    harms, qualities = Gate.harms(student), Gate.qualities(student, gate.rates)
+    harms, qualities = Gate.harms(student), Gate.qualities(student)
     curve = []
     for share in SHARES:
         entry: dict[str, Any] = {"share": share}

@@ -55,7 +55,7 @@ def cascade() -> Cascade:
         languages=("en",),
         header={"reading": {"window": 800, "passages": 3}},
         student=student,
-        gate=Gate(0.5, 1e9, (0.1,) * len(PROSOCIAL)),
+        gate=Gate(0.5, 1e9),
         heads=Heads(LABELS, random.normal(size=(len(LABELS), 4)).astype(np.float32), np.zeros(len(LABELS), np.float32)),
         calibration=fit_calibration(inputs, labels, grades, np.ones(200, bool)),
     )
@@ -66,7 +66,7 @@ def cascade() -> Cascade:
 def test_only_what_passes_the_gate_is_read(cascade: Cascade) -> None:
     scores, alone = cascade.score(TEXTS), cascade.student.score(TEXTS)
     assert scores.seen is not None
-    assert scores.seen.tolist() == [True, False, False, False, False, bool(alone.topical[5].max() >= 0.5)]
+    assert scores.seen.tolist() == [True, False, False, False, False, bool(alone.toxic[5].sum() >= 0.5)]
     assert (scores.prosocial[~scores.seen] == alone.prosocial[~scores.seen]).all()
     assert (scores.topical[~scores.seen] == alone.topical[~scores.seen]).all()
     assert (scores.prosocial[0] != alone.prosocial[0]).any()
@@ -87,13 +87,12 @@ def test_a_row_depends_on_its_text_alone(cascade: Cascade) -> None:
 
 def test_the_gate_by_hand() -> None:
     probabilities = np.zeros((3, len(OUTPUTS)))
-    probabilities[0, QUALITY_GRADES] = 0.5  # the first prosocial dimension
-    probabilities[1, OUTPUTS.index("hate>=1")] = 0.4
-    rates = (0.1, *(0.5,) * (len(PROSOCIAL) - 1))
-    assert Gate.qualities(probabilities, rates).tolist() == [2.5, 0, 0]
-    assert Gate.harms(probabilities).tolist() == [0, 0.4, 0]
-    assert Gate(0.4, 2.5, rates).passes(probabilities).tolist() == [True, True, False]
-    assert Gate(0.5, 2.6, rates).passes(probabilities).tolist() == [False, False, False]
+    probabilities[0, QUALITY_GRADES : QUALITY_GRADES + 2] = 0.5  # two prosocial dimensions
+    probabilities[1, OUTPUTS.index("hate>=2")] = probabilities[1, OUTPUTS.index("violence>=2")] = 0.25
+    assert Gate.qualities(probabilities).tolist() == [0.5, 0, 0]
+    assert Gate.harms(probabilities).tolist() == [0, 0.5, 0]
+    assert Gate(0.5, 0.5).passes(probabilities).tolist() == [True, True, False]
+    assert Gate(0.6, 0.6).passes(probabilities).tolist() == [False, False, False]
 
 
 def test_logits_stay_finite() -> None:
