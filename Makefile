@@ -1,5 +1,7 @@
 # make demo    the main job on the embedded example      make test    all that CI checks
 # make bench   documents/s and MB/s, stage by stage      make lock    pin the dependencies anew
+# The lock leaves out the extra `semantic`, whose torch everybody picks for their own device.
+EXTRAS := baseline huggingface report spacy tokenizers trafilatura
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs
@@ -31,7 +33,7 @@ bench: .venv-bench/.ready .venv-dolma/.ready
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--all-extras --group dev pyproject.toml --output-file requirements.lock
+		$(EXTRAS:%=--extra %) --group dev pyproject.toml --output-file requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -217,8 +217,10 @@ def _gate(config: CascadeConfig, known: HeldOut) -> Gate:
 
 
 def _threshold(values: Matrix, share: float) -> float:
-    """A value that this share of rows reaches, to six digits; above all of them where the share is 0."""
-    return round(float(np.quantile(values, 1 - share)), 6) if share > 0 else round(float(values.max()) + 1.0, 6)
+    """A value that this share of rows reaches, to six digits; values are 0 or more."""
+    if share <= 0:
+        return round(float(values.max()) + 1.0, 6)
+    return 0.0 if share >= 1 else round(float(np.quantile(values, 1 - share)), 6)
 
 
 def _metrics(known: HeldOut, composite: Matrix, gate: Gate) -> dict[str, Any]:
