@@ -86,7 +86,7 @@ class Encoder:
         return found
 
     def _forward(self, tokenised: Sequence[Sequence[int]], length: int, rows: int) -> Floats:
-        import torch
+        import torch  # type: ignore[import-not-found]
 
         tokens = np.zeros((rows, length), np.int64)
         mask = np.zeros((rows, length), np.int64)
@@ -118,8 +118,8 @@ def load_encoder(name: str, tokens: int = 384, layers: bool = False) -> Encoder:
     """
     check_installed()
     try:
-        import torch
-        from sentence_transformers import SentenceTransformer
+        import torch  # type: ignore[import-not-found]
+        from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
     except Exception as error:
         raise ModelError(
             f"{name}: torch cannot be imported ({_line(error)}); install the extra `semantic` again"

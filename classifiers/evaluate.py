@@ -8,7 +8,7 @@ documents and resamples, and the interval of their difference is a paired one.
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ from .measures import (
     roc_auc,
 )
 from .student import Classifier, Scores
+
+if TYPE_CHECKING:
+    from .cascade import Cascade
 
 __all__ = ["Scorer", "average_precision", "evaluate", "evaluate_labelled", "render_evaluation", "roc_auc"]
 
@@ -57,7 +60,7 @@ class Scorer(Protocol):
 
 
 def evaluate(
-    model: Classifier,
+    model: "Classifier | Cascade",
     paths: Sequence[str | Path],
     baseline: str | Path | None = None,
     *,

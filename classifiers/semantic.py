@@ -41,15 +41,15 @@ class Heads:
 
     def serialize(self) -> bytes:
         """The content of a safetensors file."""
-        from safetensors.numpy import save
+        from safetensors.numpy import save  # type: ignore[import-not-found]
 
         return save({"weight": self.weights, "bias": self.bias})
 
     @classmethod
     def parse(cls, payload: bytes, labels: tuple[str, ...], dim: int) -> "Heads":
         """The inverse of `serialize`. Raises `ModelError` for tensors of other names, types or shapes."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
+        from safetensors import SafetensorError  # type: ignore[import-not-found]
+        from safetensors.numpy import load  # type: ignore[import-not-found]
 
         try:
             tensors = load(payload)
