@@ -1,5 +1,6 @@
 """A cascade trained through the command line's own entry, with the real encoder."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,21 +11,40 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from florilegium.classifiers import Classifier, load
+from florilegium.classifiers.card import render_cascade_card
 from florilegium.classifiers.cascade import Cascade
 from florilegium.classifiers.evidence import explain
+from florilegium.classifiers.student import MODELS
 from florilegium.classifiers.train import TrainConfig, train, train_any
 from florilegium.classifiers.train_cascade import CascadeConfig
 from florilegium.schemas.errors import InputError, ModelError, RecipeError
+from florilegium.schemas.hashing import digest
 
 from .conftest import CARD, write_gold
 
 SHIPPED = Path(__file__).resolve().parents[2] / "classifiers" / "configs" / "semantic.yaml"
 
 
-def test_the_shipped_configuration_is_valid() -> None:
+def test_the_shipped_cascade_is_the_configured_one() -> None:
+    """Its parts fit each other, its figures those of the README; loading it whole needs the extra."""
     config = CascadeConfig.model_validate(yaml.safe_load(SHIPPED.read_text("utf-8")))
-    assert config.encoder == "minilm"
-    assert config.gate.harm <= 0.1
+    folder = MODELS / "semantic"
+    header = json.loads((folder / "model.json").read_text())
+    stated = header.pop("digest")
+    assert stated == digest(header)
+    assert header["training"]["parameters"] == config.model_dump(mode="json")
+    assert header["student"]["digest"] == load("prosocial").digest
+    heads = (folder / "heads.safetensors").read_bytes()
+    assert header["files"] == {"heads.safetensors": hashlib.sha256(heads).hexdigest()}
+    assert len(heads) < 1 << 19
+    assert (folder / "README.md").read_text() == render_cascade_card({**header, "digest": stated})
+    metrics = header["metrics"]
+    assert metrics["seen"]["harm"] <= 0.1
+    assert metrics["toxic_kept"]["all"]["kept"] >= 0.99 * metrics["toxic_kept"]["all"]["found"]
+    for part in ("natural", "all"):
+        for measure in ("prosocial_average_precision", "harm_roc_auc", "quality_roc_auc"):
+            student, cascade = metrics["student"][part][measure], metrics[part][measure]
+            assert student < cascade < metrics["composite"][part][measure]
 
 
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
@@ -109,8 +129,6 @@ def test_damaged_and_foreign_parts_are_refused(folder: Path, part: str, tmp_path
 
 
 def rewrite(folder: Path, header: dict[str, Any]) -> None:
-    from florilegium.schemas.hashing import digest
-
     header.pop("digest")
     (folder / "model.json").write_text(json.dumps({**header, "digest": digest(header)}))
 
@@ -134,6 +152,21 @@ def test_a_device_that_fails_gives_a_sentence(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(encoder.model, "forward", fail)
     with pytest.raises(ModelError, match=r"minilm: torch failed on cpu \(out of memory\); free some memory"):
         encoder.features(["A text."])
+
+
+def test_the_shipped_cascade_reads_and_scores(folder: Path) -> None:
+    model = load("semantic")
+    assert isinstance(model, Cascade)
+    texts = [
+        "You are a worthless idiot and nobody wants you here, shut up.",
+        "When my father fell ill I was afraid, and I was wrong about much of it. Thank you all for your patience.",
+        "The train leaves at nine.",
+    ]
+    scores = model.score(texts)
+    assert scores.seen is not None
+    assert scores.seen.tolist() == [True, True, False]
+    assert scores.topical[0].max() > 0.5 > scores.topical[1].max()
+    assert scores.prosocial[1].max() > 0.5 > scores.prosocial[0].max()
 
 
 def test_scores_do_not_depend_on_the_batch(folder: Path) -> None:
