@@ -39,7 +39,7 @@ def test_the_shipped_cascade_is_the_configured_one() -> None:
     assert len(heads) < 1 << 19
     assert (folder / "README.md").read_text() == render_cascade_card({**header, "digest": stated})
     metrics = header["metrics"]
-    assert metrics["seen"]["harm"] <= 0.1
+    assert metrics["seen"]["harm"] == pytest.approx(0.1, abs=0.0015)
     assert metrics["toxic_kept"]["all"]["kept"] >= 0.99 * metrics["toxic_kept"]["all"]["found"]
     for part in ("natural", "all"):
         for measure in ("prosocial_average_precision", "harm_roc_auc", "quality_roc_auc"):
