@@ -109,6 +109,8 @@ def read_grades(path: str | Path, table: pa.Table) -> Floats:
         if not annotations or any(grades is None or len(grades) != len(DIMENSIONS) for grades in annotations):
             raise InputError(f"{path}: row {name!r}: needs annotations of {len(DIMENSIONS)} grades each")
         grades = np.array([[np.nan if grade is None else grade for grade in grades] for grades in annotations], float)
+        if np.isnan(grades).all():
+            raise InputError(f"{path}: row {name!r}: holds no grade; null stands for one dimension not judged")
         wrong = (grades < 0) | (grades > highest)
         if wrong.any():
             reader, column = np.argwhere(wrong)[0]

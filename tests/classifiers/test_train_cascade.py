@@ -159,7 +159,8 @@ def test_the_shipped_cascade_reads_and_scores(folder: Path) -> None:
     assert isinstance(model, Cascade)
     texts = [
         "You are a worthless idiot and nobody wants you here, shut up.",
-        "When my father fell ill I was afraid, and I was wrong about much of it. Thank you all for your patience.",
+        "When my father fell ill I did not know what to do. I was afraid, and I am still learning. Thank you all; your "
+        "words gave me hope. It is your choice, and either can be right. Could you tell me why you feel that way?",
         "The train leaves at nine.",
     ]
     scores = model.score(texts)
