@@ -120,10 +120,12 @@ def load_encoder(name: str, tokens: int = 384, layers: bool = False) -> Encoder:
     try:
         import torch  # type: ignore[import-not-found]
         from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
+        from transformers.utils.logging import disable_progress_bar  # type: ignore[import-not-found]
     except Exception as error:
         raise ModelError(
             f"{name}: torch cannot be imported ({_line(error)}); install the extra `semantic` again"
         ) from error
+    disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model = SentenceTransformer(_place(name), device=device).eval()
