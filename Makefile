@@ -37,7 +37,8 @@ bench: .venv-bench/.ready .venv-dolma/.ready
 	.venv-bench/bin/python -m tests.benchmarks.near_duplicates
 	.venv-bench/bin/python -m tests.benchmarks.extraction
 
-# The lock of every machine leaves out what only clusters and clouds need; the worker image's has it, and agrees else.
+# The lock of every machine leaves out torch, which everybody picks for their own device, and what only clusters and
+# clouds need; the worker image's has that, and agrees else.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 LOCAL := baseline huggingface report spacy tokenizers trafilatura
 

@@ -82,7 +82,8 @@ def train_baseline(path: str | Path) -> Baseline:
     reached = []
     for output in TARGETS[:-1]:
         name, grade = output.split(">=")
-        reached.append(grades[:, DIMENSIONS.index(name)] >= int(grade) - 0.5)
+        values = grades[:, DIMENSIONS.index(name)]
+        reached.append(np.where(np.isnan(values), np.nan, values >= int(grade) - 0.5))
     targets = np.column_stack([*reached, grades[:, DIMENSIONS.index("quality")]]).astype(np.float64)
     return _fit(table["text"].to_pylist(), targets, natural)
 
@@ -96,14 +97,26 @@ def _fit(texts: Sequence[str], targets: Floats, natural: np.ndarray[Any, Any]) -
     idf = np.log((1 + len(texts)) / (1 + counts)) + 1
     matrix = _matrix(terms, columns, idf)
     gram = (matrix @ matrix.T).toarray()
-    inverse = np.linalg.inv(gram + PENALTY * np.eye(len(gram)))
-    bias = targets.mean(axis=0)
-    dual = inverse @ (targets - bias)
-    without = targets - dual / np.diag(inverse)[:, None]
+    judged = np.isfinite(targets)
+    bias, dual, without = np.zeros(targets.shape[1]), np.zeros_like(targets), np.zeros_like(targets)
+    patterns, pattern = np.unique(judged.T, axis=0, return_inverse=True)
+    for place, rows in enumerate(patterns):  # those that are judged of the same rows
+        if not rows.any():
+            continue
+        inverse = np.linalg.inv(gram[np.ix_(rows, rows)] + PENALTY * np.eye(int(rows.sum())))
+        outputs = np.flatnonzero(pattern.ravel() == place)
+        target = targets[np.ix_(rows, outputs)]
+        bias[outputs] = target.mean(axis=0)
+        solved = inverse @ (target - bias[outputs])
+        dual[np.ix_(rows, outputs)] = solved
+        without[np.ix_(rows, outputs)] = target - solved / np.diag(inverse)[:, None]
     slopes, intercepts = np.zeros(targets.shape[1]), np.zeros(targets.shape[1])
     for output in range(targets.shape[1] - 1):
-        enough = FEW_POSITIVES <= targets[natural, output].sum() <= natural.sum() - FEW_POSITIVES
-        rows = natural if enough else np.ones(len(targets), bool)
+        drawn = natural & judged[:, output]
+        if not judged[:, output].any():
+            continue
+        enough = FEW_POSITIVES <= targets[drawn, output].sum() <= drawn.sum() - FEW_POSITIVES
+        rows = drawn if enough else judged[:, output]
         slopes[output], intercepts[output] = _logistic(without[rows, output], targets[rows, output])
     return Baseline(columns, idf, matrix.T @ dual, bias, slopes, intercepts, len(texts))
 

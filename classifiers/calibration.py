@@ -62,6 +62,10 @@ class Calibration:
         """
         return self._finish(scores.astype(np.float64) + np.log(sizes)[:, None] * self.weights[:, -1])
 
+    def apply_rows(self, inputs: np.ndarray[Any, Any]) -> Matrix:
+        """The same as `apply`, each row to the last bit from itself alone."""
+        return self._finish(np.column_stack([np.sum(inputs * weights, axis=1) for weights in self.weights]))
+
     def _finish(self, scores: Matrix) -> Matrix:
         probabilities = _sigmoid(scores + self.bias)
         harms = len(HARMS)
@@ -153,34 +157,40 @@ def _fit_output(features: Matrix, target: Matrix, natural: Mask) -> tuple[Matrix
 
 def fit_labels(means: Matrix, targets: Matrix, natural: Mask) -> tuple[Matrix, Matrix]:
     """Slope and intercept of each label alone, from out-of-fold mean weights and targets, both (rows, labels)."""
-    fitted = np.array([_fit_output(means[:, [k]], targets[:, k], natural)[0] for k in range(targets.shape[1])])
+    fitted = []
+    for k in range(targets.shape[1]):
+        known = np.isfinite(targets[:, k])
+        fitted.append(_fit_output(means[known][:, [k]], targets[known, k], natural[known])[0])
+    fitted = np.array(fitted)
     return fitted[:, 0], fitted[:, 1]
 
 
 def fit_calibration(inputs: Matrix, labels: tuple[str, ...], grades: dict[str, Matrix], natural: Mask) -> Calibration:
     """Calibration from out-of-fold inputs of shape (rows, labels + 1).
 
-    `grades` holds each dimension's grade (mean over annotations) per row; `natural` marks the rows drawn
-    at random from the natural pool.
+    `grades` holds each dimension's grade (mean over annotations) per row, NaN where it was not judged; `natural`
+    marks the rows drawn at random from the natural pool.
     """
     weights, bias = np.zeros((len(OUTPUTS), inputs.shape[1])), np.zeros(len(OUTPUTS))
     basis, positives, shares = [], [], [1.0] * len(HARMS)
     for row, output in enumerate(OUTPUTS):
         name, grade = output.split(">=")
-        target = (grades[name] >= int(grade) - 0.5).astype(np.float64)
-        counts = int(target[natural].sum()), int(target.sum())
+        known = np.isfinite(grades[name])
+        target = (grades[name][known] >= int(grade) - 0.5).astype(np.float64)
+        drawn = natural[known]
+        counts = int(target[drawn].sum()), int(target.sum())
         columns = [index for index, label in enumerate(labels) if label.split(">=")[0] == name]
         if name not in HARMS:
             columns.append(len(labels))
         toxic = row >= len(OUTPUTS) - len(HARMS)
         positives.append(counts)
         if toxic and counts[1] < FEW:
-            rows = natural if natural.any() else np.ones(len(inputs), np.bool_)
-            topical = float((grades[name][rows] >= 0.5).sum())
+            rows = drawn if drawn.any() else np.ones(len(target), np.bool_)
+            topical = float((grades[name][known][rows] >= 0.5).sum())
             shares[row - len(OUTPUTS) + len(HARMS)] = (float(target[rows].sum()) + 0.5) / (topical + 1.0)
             basis.append("share")
             continue
-        fitted, enough = _fit_output(inputs[:, columns], target, natural)
+        fitted, enough = _fit_output(inputs[known][:, columns], target, drawn)
         weights[row, columns], bias[row] = fitted[:-1], fitted[-1]
         basis.append("natural" if enough else "all")
     return Calibration(labels, weights, bias, tuple(basis), tuple(positives), tuple(shares))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["render_card"]
+__all__ = ["render_card", "render_cascade_card"]
 
 
 def render_card(header: dict[str, Any]) -> str:
@@ -84,6 +84,106 @@ def render_card(header: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def render_cascade_card(header: dict[str, Any]) -> str:
+    """The card of a cascade as Markdown, from the content of its `model.json` (its digest included)."""
+    training, metrics = header["training"], header["metrics"]
+    description, encoder = training["parameters"]["card"], header["encoder"]
+    student, seen = header["student"], metrics["seen"]
+    entries = {entry["output"]: entry for entry in header["calibration"]}
+    from_all = [output for output, entry in entries.items() if entry["basis"] == "all"]
+    shares = {output: entry["share"] for output, entry in entries.items() if entry["basis"] == "share"}
+    kept = metrics["toxic_kept"]
+    lines = [
+        f"# {header['name']} {header['version']}",
+        "",
+        description["summary"],
+        "",
+        f"- digest `{header['digest']}`, taxonomy version {header['taxonomy_version']}, "
+        f"languages: {', '.join(header['languages'])}",
+        f"- student `{student['name']}` {student['version']}, digest `{student['digest']}`",
+        f"- encoder `{encoder['name']}`, SHA-256 of its tensors `{encoder['digest']}`, not included; "
+        f"{encoder['dim']:,} features a passage{' (the mean over tokens of every layer)' if encoder['layers'] else ''}",
+        *(f"- `{name}` SHA-256 `{value}`" for name, value in header["files"].items()),
+        f"- {training['rows']:,} documents ({training['natural_rows']:,} drawn at random from the natural pool), "
+        f"data SHA-256 `{training['data_sha256']}`",
+        *(
+            [f"- for harm also {', '.join(f'{rows:,} of {name}' for name, rows in training['set_rows'].items())}"]
+            if training["set_rows"]
+            else []
+        ),
+        "",
+        "## Gate",
+        "",
+        f"The encoder reads a document where the student expects {header['gate']['harm']:.3f} toxic harms or "
+        f"more ({_share(seen['harm'])} of the natural rows), or where its prosocial uncertainty reaches "
+        f"{header['gate']['prosocial']:.3f} ({_share(seen['prosocial'])}); together {_share(seen['natural'])}. All "
+        "others keep the student's scores. The gate is fixed and knows no charter.",
+        "",
+        f"Of {kept['all']['found']:,} documents in which the composite finds a toxic harm, the harm side lets "
+        f"{kept['all']['kept']:,} through (natural rows: {kept['natural']['kept']:,} of "
+        f"{kept['natural']['found']:,}).",
+        "",
+        "## Data, licences, use and limits",
+        "",
+        *(f"- **{title.capitalize()}.** {text}" for title, text in description.items() if title != "summary"),
+        "",
+        "## Calibration",
+        "",
+        "Of the composite: logistic, on held-out probabilities of the student and held-out scores of the heads. With "
+        "fewer than 50 positives among natural rows, slopes are learned from all rows: " + _listed(from_all) + ". With "
+        "fewer than 50 toxic rows in all, toxic is topical times a fixed share, **a rank and not a probability**: "
+        + _listed([f"{output} ({share:.3f})" for output, share in shares.items()])
+        + ".",
+        "",
+        "## Held-out figures",
+        "",
+        "The student's folds; each fold scored by student and heads, and calibrated on rows, of the other folds. "
+        "Composite: the encoder reads everything.",
+        "",
+        "| | rows | prosocial ROC-AUC | AP | ECE | harm ROC-AUC | ECE | quality ≥ 3 ROC-AUC |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {model}, {part} | {measured[part]['rows']:,} | {_figure(measured[part]['prosocial_roc_auc'])} | "
+            f"{_figure(measured[part]['prosocial_average_precision'])} | "
+            f"{_figure(measured[part]['prosocial_calibration_error'])} | {_figure(measured[part]['harm_roc_auc'])} | "
+            f"{_figure(measured[part]['harm_calibration_error'])} | {_figure(measured[part]['quality_roc_auc'])} |"
+            for part in ("natural", "all")
+            for model, measured in (
+                ("student", metrics["student"]),
+                ("cascade", metrics),
+                ("composite", metrics["composite"]),
+            )
+        ),
+        "",
+        "By the share of natural rows that one side of the gate lets through:",
+        "",
+        "| share seen | prosocial ROC-AUC | AP | harm ROC-AUC | toxic findings kept |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {entry['share']:.0%} | {_figure(entry['prosocial_roc_auc'])} | "
+            f"{_figure(entry['prosocial_average_precision'])} | {_figure(entry['harm_roc_auc'])} | "
+            f"{entry['toxic_kept']['kept']} of {entry['toxic_kept']['found']} |"
+            for entry in metrics["by_share_seen"]
+        ),
+        "",
+        "AP: average precision. ECE: expected calibration error, ten bins of equal width. Prosocial at grade ≥ 2, "
+        "harm at ≥ 1; macro means. The labels are one language model's, so these figures are agreement with it.",
+        "",
+        "| output | positives natural / all | ROC-AUC | AP | ECE |",
+        "|---|---|---|---|---|",
+        *(
+            _row(output, metrics["natural"]["outputs"][output], metrics["all"]["outputs"][output])
+            for output in header["outputs"]
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
 
 
 def _listed(values: list[str]) -> str:

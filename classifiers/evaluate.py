@@ -8,7 +8,7 @@ documents and resamples, and the interval of their difference is a paired one.
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ from .measures import (
     roc_auc,
 )
 from .student import Classifier, Scores
+
+if TYPE_CHECKING:
+    from .cascade import Cascade
 
 __all__ = ["Scorer", "average_precision", "evaluate", "evaluate_labelled", "render_evaluation", "roc_auc"]
 
@@ -57,7 +60,7 @@ class Scorer(Protocol):
 
 
 def evaluate(
-    model: Classifier,
+    model: "Classifier | Cascade",
     paths: Sequence[str | Path],
     baseline: str | Path | None = None,
     *,
@@ -185,13 +188,15 @@ def _interval(values: Vector) -> list[float] | None:
 
 def _calibration(labelled: Labelled, scores: Mapping[str, Vector], resamples: int, seed: int) -> dict[str, Any]:
     """Expected calibration error, Brier skill and slope on the rows drawn at random; quality is no probability."""
-    rows = np.flatnonzero(labelled.natural)
-    weights = resample([labelled.documents[row] for row in rows], resamples, seed)
+    drawn = np.flatnonzero(labelled.natural)
+    resampled = resample([labelled.documents[row] for row in drawn], resamples, seed)
     found: dict[str, Any] = {}
     for output, target in labelled.targets.items():
-        positive = target[rows] > 0.5
-        if output.startswith("quality") or np.isnan(target[rows]).any():
+        known = ~np.isnan(target[drawn])
+        rows, weights = drawn[known], resampled[:, known]
+        if output.startswith("quality") or not len(rows):
             continue
+        positive = target[rows] > 0.5
         probability = scores[output][rows]
         entry: dict[str, Any] = {"positives": int(positive.sum())}
         entry["error"] = _figure(

@@ -12,7 +12,7 @@ token and tokens that are no part of the text) and intercept add up to the logit
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,9 @@ from .calibration import OUTPUTS
 from .fasttext_file import Vocabulary, window_logits
 from .student import Classifier
 from .tokens import tokenize
+
+if TYPE_CHECKING:
+    from .cascade import Cascade
 
 __all__ = ["Evidence", "Span", "Window", "explain"]
 
@@ -74,13 +77,14 @@ class Evidence:
         return tuple(sorted(speaking, key=lambda span: (-span.contribution, span.start))[:number])
 
 
-def explain(model: Classifier, text: str, output: str) -> Evidence:
-    """The evidence for one output of a model in a text.
+def explain(model: "Classifier | Cascade", text: str, output: str) -> Evidence:
+    """The evidence for one output of a model in a text; of a cascade that of its student, which has such weights.
 
     `output` is one of the model's ("compassion>=2", "hate>=1", "hate>=2", "quality>=3") or a dimension's name, which
     means its usual grade: clearly there, topical or worse, quality ≥ 3. A text without tokens has no windows and the
     score 0. Raises `InputError` for an unknown output.
     """
+    model = model if isinstance(model, Classifier) else model.student
     name = _output(output)
     column = OUTPUTS.index(name)
     tokens = _first_sentences(_locate(text))

@@ -24,7 +24,7 @@ from ..schemas.errors import InputError, RecipeError
 from ..schemas.taxonomy import HARMS, PROSOCIAL, load_taxonomy
 from .student import Scores
 
-__all__ = ["DIMENSIONS", "TARGETS", "Labelled", "output_scores", "read_grades", "read_labelled"]
+__all__ = ["DIMENSIONS", "TARGETS", "Labelled", "mean_grades", "output_scores", "read_grades", "read_labelled"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -97,7 +97,10 @@ def read_labelled(path: str | Path, split: str = "test") -> Labelled:
 
 
 def read_grades(path: str | Path, table: pa.Table) -> Floats:
-    """Mean grades of annotated rows, (rows, dimensions). Raises `InputError` that names the row and its fault."""
+    """Mean grades of annotated rows, (rows, dimensions), NaN where none is given.
+
+    Raises `InputError` that names the row and its fault.
+    """
     means = np.zeros((table.num_rows, len(DIMENSIONS)))
     highest = np.array([HIGHEST[name] for name in DIMENSIONS])
     for row, (name, annotations) in enumerate(
@@ -106,15 +109,27 @@ def read_grades(path: str | Path, table: pa.Table) -> Floats:
         if not annotations or any(grades is None or len(grades) != len(DIMENSIONS) for grades in annotations):
             raise InputError(f"{path}: row {name!r}: needs annotations of {len(DIMENSIONS)} grades each")
         grades = np.array([[np.nan if grade is None else grade for grade in grades] for grades in annotations], float)
-        wrong = ~((grades >= 0) & (grades <= highest))
+        if np.isnan(grades).all():
+            raise InputError(f"{path}: row {name!r}: holds no grade; null stands for one dimension not judged")
+        wrong = (grades < 0) | (grades > highest)
         if wrong.any():
             reader, column = np.argwhere(wrong)[0]
             raise InputError(
                 f"{path}: row {name!r}: {DIMENSIONS[column]} is {annotations[reader][column]}, off the scale "
                 f"0–{highest[column]}; mend or remove the row"
             )
-        means[row] = grades.mean(axis=0)
+        means[row] = mean_grades(annotations)
     return means
+
+
+def mean_grades(annotations: Sequence[Sequence[float | None]]) -> Floats:
+    """The mean of each dimension's grades over annotations, (dimensions,); NaN where none gives it one."""
+    grades = np.array([[np.nan if grade is None else grade for grade in row] for row in annotations], np.float64)
+    known = np.isfinite(grades)
+    if known.all():
+        return grades.mean(axis=0)
+    counts = known.sum(axis=0)
+    return np.where(counts > 0, np.where(known, grades, 0.0).sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 
 def _read_table(path: str | Path) -> pa.Table:
@@ -135,7 +150,8 @@ def _annotated(path: str | Path, table: pa.Table) -> Labelled:
     targets = {}
     for output in TARGETS:
         name, grade = output.split(">=")
-        targets[output] = (means[:, DIMENSIONS.index(name)] >= int(grade) - 0.5).astype(np.float64)
+        values = means[:, DIMENSIONS.index(name)]
+        targets[output] = np.where(np.isnan(values), np.nan, values >= int(grade) - 0.5)
     ids = [str(value) for value in table["id"].to_pylist()]
     names = set(table.column_names)
     sampling = table["sampling"].to_pylist() if "sampling" in names else ["random"] * len(ids)

@@ -90,9 +90,10 @@ def read_contrasts(path: Path) -> Contrasts:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Tokenised documents with what is known of them."""
+    """Documents, tokenised and as they are, with what is known of them."""
 
     lines: list[str]
+    texts: list[str]  # the same documents as they are
     targets: Matrix  # (rows, labels), NaN where unknown
     importance: Matrix  # (rows,)
     sources: list[str]
@@ -110,6 +111,7 @@ def read_labelled_sets(
     Raises `RecipeError` for a rule about a label that is not ours, `InputError` for a file that cannot be read.
     """
     lines: list[str] = []
+    texts: list[str] = []
     targets: list[dict[str, float]] = []
     importance: list[float] = []
     sources: list[str] = []
@@ -121,9 +123,11 @@ def read_labelled_sets(
         share = max(item.rows // len(item.rules), 1)
         for rule, found in zip(item.rules, _by_rule(item, rows), strict=True):
             tokenized = tokenize(pa.array([text for _, text in found], pa.string())).to_pylist()
-            chosen = [line for line in tokenized if line and line not in taken][:share]
+            places = [place for place, line in enumerate(tokenized) if line and line not in taken][:share]
+            chosen = [tokenized[place] for place in places]
             taken.update(chosen)
             lines += chosen
+            texts += [found[place][1] for place in places]
             targets += [rule.known] * len(chosen)
             importance += [item.importance] * len(chosen)
             sources += [Path(item.file).stem] * len(chosen)
@@ -132,6 +136,7 @@ def read_labelled_sets(
             _check_labels("contrasts", group.known, labels)
         sentences = contrasts.sentences()
         lines += tokenize(pa.array([text for text, _ in sentences], pa.string())).to_pylist()
+        texts += [text for text, _ in sentences]
         targets += [known for _, known in sentences]
         importance += [contrasts.importance] * len(sentences)
         sources += ["contrasts"] * len(sentences)
@@ -139,7 +144,7 @@ def read_labelled_sets(
     for row, known in enumerate(targets):
         for label, value in known.items():
             matrix[row, labels.index(label)] = value
-    return LabelledRows(lines, matrix, np.array(importance), sources)
+    return LabelledRows(lines, texts, matrix, np.array(importance), sources)
 
 
 def _check_labels(place: str, known: dict[str, float], labels: tuple[str, ...]) -> None:

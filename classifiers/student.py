@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +25,15 @@ from ..schemas.arrays import string_buffers
 from ..schemas.document import to_grid
 from ..schemas.errors import ModelError
 from ..schemas.hashing import digest
-from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VERSION
-from .calibration import QUALITY_GRADES, Calibration
+from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VARIABLE, TAXONOMY_VERSION
+from .calibration import OUTPUTS, QUALITY_GRADES, Calibration
 from .fasttext_file import FastTextModel, parse, window_logits
 from .tokens import TOKENS_VERSION, tokenize, without_repeats
 
-__all__ = ["FORMAT_VERSION", "Classifier", "Scores", "load"]
+if TYPE_CHECKING:
+    from .cascade import Cascade
+
+__all__ = ["FORMAT_VERSION", "MODELS", "Classifier", "Scores", "load", "rounded_scores"]
 
 FORMAT_VERSION = 1
 MODELS = Path(__file__).parent / "models"
@@ -46,6 +49,7 @@ class Scores:
     topical: Floats  # (rows, 7) probability of grade >= 1
     toxic: Floats  # (rows, 7) probability of grade 2, never above topical
     valid: np.ndarray[Any, np.dtype[np.bool_]]  # (rows,) False where the text holds no token
+    seen: np.ndarray[Any, np.dtype[np.bool_]] | None = None  # (rows,) of a cascade: which rows its encoder read
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,16 @@ class Classifier:
 
     def score(self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]) -> Scores:
         """Scores of every text; a row's scores depend on its text alone."""
+        return rounded_scores(*self.probabilities(texts))
+
+    def prepare(self) -> None:
+        """Compile the kernels, which takes a moment."""
+        self.score(["A first text."])
+
+    def probabilities(
+        self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]
+    ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.bool_]]]:
+        """Unrounded probabilities of every document, (rows, outputs), and which rows hold a token."""
         if isinstance(texts, pa.ChunkedArray):
             texts = texts.combine_chunks()
         if not isinstance(texts, pa.Array):
@@ -73,19 +87,12 @@ class Classifier:
         windows, counts = self.calibration.apply_projected(scored.logits, scored.sizes), scored.counts
         valid = counts > 0
         starts = (np.cumsum(counts, dtype=np.int64) - counts)[valid]
-        first, last = QUALITY_GRADES, QUALITY_GRADES + len(PROSOCIAL)
-        means = np.zeros((len(counts), last))
-        worst = np.zeros((len(counts), windows.shape[1] - last))
+        last = QUALITY_GRADES + len(PROSOCIAL)
+        documents = np.zeros((len(counts), windows.shape[1]))
         if len(starts):
-            means[valid] = np.add.reduceat(windows[:, :last], starts, axis=0) / counts[valid, None]
-            worst[valid] = np.maximum.reduceat(windows[:, last:], starts, axis=0)
-        return Scores(
-            quality=to_grid(means[:, :first].sum(axis=1) / QUALITY_GRADES),
-            prosocial=to_grid(means[:, first:]),
-            topical=to_grid(worst[:, : len(HARMS)]),
-            toxic=to_grid(worst[:, len(HARMS) :]),
-            valid=valid,
-        )
+            documents[valid, :last] = np.add.reduceat(windows[:, :last], starts, axis=0) / counts[valid, None]
+            documents[valid, last:] = np.maximum.reduceat(windows[:, last:], starts, axis=0)
+        return documents, valid
 
     def table(self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]) -> pa.Table:
         """The same as a table, one row a text: `quality`, `harm` and `prosocial` as in a shard."""
@@ -94,25 +101,41 @@ class Classifier:
         return scores_table(self.score(texts))
 
 
-def load(name_or_path: str | Path) -> Classifier:
-    """A shipped model by name ("prosocial"), or a model's folder by path.
+def rounded_scores(
+    probabilities: np.ndarray[Any, Any], valid: np.ndarray[Any, Any], seen: np.ndarray[Any, Any] | None = None
+) -> Scores:
+    """Scores from probabilities of documents, (rows, outputs)."""
+    first, last, harms = QUALITY_GRADES, QUALITY_GRADES + len(PROSOCIAL), len(HARMS)
+    return Scores(
+        quality=to_grid(probabilities[:, :first].sum(axis=1) / QUALITY_GRADES),
+        prosocial=to_grid(probabilities[:, first:last]),
+        topical=to_grid(probabilities[:, last : last + harms]),
+        toxic=to_grid(probabilities[:, last + harms :]),
+        valid=valid,
+        seen=seen,
+    )
 
-    Raises `ModelError` where the folder is missing, damaged, of another format, tokenizer or taxonomy.
+
+def load(name_or_path: str | Path) -> "Classifier | Cascade":
+    """A shipped model by name ("prosocial"), or a model's folder by path; a cascade where the folder holds one.
+
+    Raises `ModelError` where the folder is missing, damaged, of another format, tokenizer or taxonomy, and
+    `MissingExtraError` for a cascade without the extra `semantic`.
     """
     folder = MODELS / name_or_path
     if not folder.is_dir():
         folder = Path(name_or_path)
-    stats = [path.stat() for path in (folder / "model.json", folder / "model.ftz") if path.exists()]
+    stats = [path.stat() for path in sorted(folder.glob("*")) if path.is_file()]
     return _load(folder, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 
 
 @lru_cache(maxsize=4)
-def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> Classifier:
+def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> "Classifier | Cascade":
     """What the files of that time hold."""
     try:
         header = json.loads((folder / "model.json").read_text("utf-8"))
-        stated = header.pop("digest", None)
-        payload = (folder / "model.ftz").read_bytes()
+        stated, cascade = header.pop("digest", None), header.get("kind") == "cascade"
+        payload = b"" if cascade else (folder / "model.ftz").read_bytes()
     except FileNotFoundError as error:
         message = f"{folder}: no such model ({error.filename} is missing)"
         raise ModelError(f"{message}; name a shipped one or a folder that `florilegium train` wrote") from error
@@ -123,8 +146,19 @@ def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> Classifier:
         if header.get(key) != value:
             message = f"{folder / 'model.json'}: {key} is {header.get(key)!r}, this version reads {value!r}"
             raise ModelError(f"{message}; train the model again or install the version that made it")
+    if header.get("outputs") != list(OUTPUTS):
+        other = sorted(set(OUTPUTS) ^ set(header.get("outputs") or ()))
+        message = f"{folder / 'model.json'}: its outputs are not the taxonomy's"
+        message += f" ({', '.join(other[:3])} on one side alone)" if other else " (another order)"
+        raise ModelError(
+            f"{message}; train the model again, or set {TAXONOMY_VARIABLE} to the one that it was made for"
+        )
     if stated != digest(header):
         raise ModelError(f"{folder / 'model.json'}: its content does not match its digest; install it again")
+    if cascade:
+        from .cascade import load_cascade
+
+        return load_cascade(folder, header, stated)
     if header["files"]["model.ftz"] != hashlib.sha256(payload).hexdigest():
         raise ModelError(f"{folder / 'model.ftz'}: does not match the digest in model.json; install the model again")
     try:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -36,15 +36,30 @@ from .card import render_card
 from .evaluate import average_precision, roc_auc
 from .fasttext_file import parse, window_logits
 from .fit import LinearModel, fit
-from .labelled_sets import LabelledSet, read_contrasts, read_labelled_sets
+from .labelled import mean_grades
+from .labelled_sets import LabelledRows, LabelledSet, read_contrasts, read_labelled_sets
 from .student import FORMAT_VERSION
 from .tokens import TOKENS_VERSION, tokenize
 from .word_vectors import WordVectors, read_word_vectors
 
-__all__ = ["LABELS", "CardText", "Gold", "TrainConfig", "main", "read_config", "read_gold", "train"]
+__all__ = [
+    "LABELS",
+    "CardText",
+    "Gold",
+    "HeldOut",
+    "TrainConfig",
+    "figures",
+    "held_out",
+    "main",
+    "read_config",
+    "read_gold",
+    "train",
+    "train_any",
+]
 
 CONFIGS = Path(__file__).parent / "configs"
 DIMENSIONS = (*PROSOCIAL, *HARMS, "quality")
+FEW_POSITIVES = 20  # below which training says so
 LABELS = (
     *(f"{name}>=2" for name in PROSOCIAL),
     *(f"{name}>={grade}" for name in HARMS for grade in (1, 2)),
@@ -53,6 +68,7 @@ LABELS = (
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Say = Callable[[str], None]
+Config = TypeVar("Config", bound=BaseModel)
 
 
 class CardText(BaseModel):
@@ -94,7 +110,7 @@ class Gold:
 
     ids: list[str]
     texts: pa.StringArray
-    grades: dict[str, Matrix]  # per dimension: mean over annotations, (rows,)
+    grades: dict[str, Matrix]  # per dimension: mean over annotations, NaN where none knows it, (rows,)
     natural: Mask  # (rows,) drawn at random from the natural pool
 
 
@@ -102,7 +118,7 @@ def read_gold(path: str | Path) -> Gold:
     """The rows of an annotated Parquet file whose `ship` is true.
 
     Needs columns id, text, sampling, ship and annotations (lists of 20 grades: 12 prosocial, 7 harms,
-    quality, in the taxonomy's order). Raises `InputError`.
+    quality, in the taxonomy's order; null where a dimension was not judged). Raises `InputError`.
     """
     try:
         table = pq.read_table(path, columns=["id", "text", "sampling", "ship", "annotations"])
@@ -110,9 +126,11 @@ def read_gold(path: str | Path) -> Gold:
         raise InputError(f"{path}: cannot be read as annotated documents ({error})") from error
     table = table.filter(table["ship"]).combine_chunks()
     annotations = table["annotations"].to_pylist()
-    if not annotations or any(len(grades) != len(DIMENSIONS) for row in annotations for grades in row):
-        raise InputError(f"{path}: needs rows with `ship` true and annotations of {len(DIMENSIONS)} grades")
-    means = np.array([np.mean(row, axis=0) for row in annotations], np.float64)
+    found = sorted({len(grades) for row in annotations for grades in row} - {len(DIMENSIONS)})
+    if not annotations or found:
+        message = f"{path}: needs rows with `ship` true and annotations of {len(DIMENSIONS)} grades"
+        raise InputError(f"{message}, not {found[0]}; null stands for a dimension not judged" if found else message)
+    means = np.array([mean_grades(row) for row in annotations], np.float64)
     return Gold(
         ids=table["id"].to_pylist(),
         texts=pa.array(table["text"].to_pylist(), pa.string()),
@@ -132,18 +150,17 @@ def train(
     lines = tokenize(gold.texts).to_pylist()
     material = _material(config, gold, lines, Path(sets))
     folds = _folds(gold.ids, config.folds, config.seed)
-    reached = np.column_stack([_reaches(gold, label) for label in LABELS]).astype(np.float64)
-    inputs = np.zeros((len(lines), len(LABELS) + 1))
-    for fold in range(config.folds):
-        say(
-            f"fold {fold + 1} of {config.folds}: {len(material.lines):,} documents, "
-            f"{int((folds == fold).sum()):,} of them held out"
-        )
-        payload = _fit(config, material, np.flatnonzero(folds != fold)).serialize()
-        held_out = np.flatnonzero(folds == fold)
-        inputs[held_out] = _inputs(payload, [lines[row] for row in held_out])
+    reached = np.column_stack([_reaches(gold, label) for label in LABELS])
+    inputs = _held_out_inputs(config, material, folds, say)
     say("calibration, and the model of all documents")
     calibration = fit_calibration(inputs, LABELS, gold.grades, gold.natural)
+    few = [
+        f"{output} ({every})"
+        for output, (_, every) in zip(OUTPUTS, calibration.positives, strict=True)
+        if every < FEW_POSITIVES
+    ]
+    if few:
+        say(f"fewer than {FEW_POSITIVES} positives, so little is learned of {', '.join(few)}")
     means = inputs[:, :-1] / np.exp(inputs[:, -1:] / 2)
     linear = _fit(config, material, np.arange(len(lines)))
     payload = linear.serialize(*fit_labels(means, reached, gold.natural))
@@ -167,11 +184,11 @@ def train(
             "data_sha256": hashlib.sha256(Path(data).read_bytes()).hexdigest(),
             "rows": len(lines),
             "natural_rows": int(gold.natural.sum()),
-            "set_rows": dict(Counter(material.sources)),
+            "set_rows": dict(Counter(material.further.sources)),
             "words": len(linear.vocabulary.words),
             "features": len(linear.weights),
         },
-        "metrics": _metrics(config, gold, inputs, folds),
+        "metrics": figures(gold, _held_out(gold, inputs, folds)),
     }
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,10 +199,11 @@ def train(
     return header
 
 
-def _reaches(gold: Gold, label: str) -> Mask:
-    """Which rows reach the grade of a label such as "compassion>=2", means rounded to the nearest grade."""
+def _reaches(gold: Gold, label: str) -> Matrix:
+    """1 where rows reach the grade of a label such as "compassion>=2", means rounded; else 0, NaN where unknown."""
     name, grade = label.split(">=")
-    return gold.grades[name] >= int(grade) - 0.5
+    grades = gold.grades[name]
+    return np.where(np.isnan(grades), np.nan, grades >= int(grade) - 0.5)
 
 
 def _folds(ids: Iterable[str], folds: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -199,7 +217,7 @@ class _Material:
     lines: list[str]
     targets: Matrix  # (rows, labels), NaN where unknown
     importance: Matrix  # (rows,)
-    sources: list[str]  # the set of each row after the annotated documents
+    further: LabelledRows  # the rows after the annotated documents
     vectors: WordVectors | None
 
 
@@ -208,21 +226,21 @@ def _material(config: TrainConfig, gold: Gold, lines: list[str], folder: Path) -
         gold.grades[label.split(">=")[0]] if label.split(">=")[0] in PROSOCIAL else _reaches(gold, label)
         for label in LABELS
     ]
-    targets = np.column_stack(learned).astype(np.float64)
+    targets = np.column_stack(learned)
     contrasts = None if config.contrasts is None else read_contrasts(CONFIGS / config.contrasts)
     further = read_labelled_sets(config.harm_sets, folder, LABELS, set(lines), contrasts)
     return _Material(
         lines=[*lines, *further.lines],
         targets=np.vstack([targets, further.targets]),
         importance=np.append(np.ones(len(lines)), further.importance),
-        sources=further.sources,
+        further=further,
         vectors=None if config.word_vectors is None else read_word_vectors(config.word_vectors),
     )
 
 
 def _fit(config: TrainConfig, material: _Material, rows: np.ndarray[Any, Any]) -> LinearModel:
     """The model of these rows of the annotated documents and of all rows of the sets."""
-    annotated = len(material.lines) - len(material.sources)
+    annotated = len(material.lines) - len(material.further.lines)
     rows = np.append(rows, np.arange(annotated, len(material.lines)))
     return fit(
         [material.lines[row] for row in rows],
@@ -248,15 +266,62 @@ def _inputs(payload: bytes, lines: list[str]) -> Matrix:
     return values
 
 
-def _metrics(config: TrainConfig, gold: Gold, inputs: Matrix, folds: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Held-out figures: each fold scored by models and calibrated on rows of the other folds."""
-    probabilities = np.zeros((len(inputs), len(OUTPUTS)))
+def _held_out_inputs(config: TrainConfig, material: _Material, folds: np.ndarray[Any, Any], say: Say) -> Matrix:
+    """What calibration takes, (rows, labels + 1), of each annotated document by a model of the other folds."""
+    inputs = np.zeros((len(folds), len(LABELS) + 1))
     for fold in range(config.folds):
+        held_out = np.flatnonzero(folds == fold)
+        say(f"fold {fold + 1} of {config.folds}: {len(material.lines):,} documents, {len(held_out):,} of them held out")
+        payload = _fit(config, material, np.flatnonzero(folds != fold)).serialize()
+        inputs[held_out] = _inputs(payload, [material.lines[row] for row in held_out])
+    return inputs
+
+
+def _held_out(gold: Gold, inputs: Matrix, folds: np.ndarray[Any, Any]) -> Matrix:
+    """Probabilities, (rows, outputs), of each fold as calibrated on rows of the other folds."""
+    probabilities = np.zeros((len(inputs), len(OUTPUTS)))
+    for fold in np.unique(folds):
         inside, held_out = folds != fold, folds == fold
         grades = {name: values[inside] for name, values in gold.grades.items()}
         calibration = fit_calibration(inputs[inside], LABELS, grades, gold.natural[inside])
         probabilities[held_out] = calibration.apply(inputs[held_out])
-    every = np.ones(len(inputs), np.bool_)
+    return probabilities
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows that a student was trained on, and what it says of each when it has not seen it."""
+
+    gold: Gold
+    folds: np.ndarray[Any, np.dtype[np.int64]]
+    probabilities: Matrix  # (rows, outputs)
+    further: LabelledRows  # rows of the sets, which no fold holds out
+    targets: Matrix  # (rows + further rows, labels), NaN where unknown
+    importance: Matrix  # (rows + further rows,)
+
+
+def held_out(
+    config: TrainConfig,
+    data: str | Path,
+    sets: str | Path = ".",
+    say: Say = lambda _: None,
+    probabilities: Matrix | None = None,
+) -> HeldOut:
+    """The student's folds trained anew: what a second model on top of it may learn from.
+
+    `probabilities`, where an earlier call gave them, save the training.
+    """
+    gold = read_gold(data)
+    material = _material(config, gold, tokenize(gold.texts).to_pylist(), Path(sets))
+    folds = _folds(gold.ids, config.folds, config.seed)
+    if probabilities is None:
+        probabilities = _held_out(gold, _held_out_inputs(config, material, folds, say), folds)
+    return HeldOut(gold, folds, probabilities, material.further, material.targets, material.importance)
+
+
+def figures(gold: Gold, probabilities: Matrix) -> dict[str, Any]:
+    """Figures of held-out probabilities, (rows, outputs), on the natural rows and on all."""
+    every = np.ones(len(probabilities), np.bool_)
     return {
         "natural": _measure(gold, probabilities, gold.natural),
         "all": _measure(gold, probabilities, every),
@@ -266,7 +331,9 @@ def _metrics(config: TrainConfig, gold: Gold, inputs: Matrix, folds: np.ndarray[
 def _measure(gold: Gold, probabilities: Matrix, rows: Mask) -> dict[str, Any]:
     outputs: dict[str, dict[str, float | int | None]] = {}
     for column, output in enumerate(OUTPUTS):
-        target, score = _reaches(gold, output)[rows], probabilities[rows, column]
+        reached = _reaches(gold, output)
+        known = rows & ~np.isnan(reached)
+        target, score = reached[known] > 0.5, probabilities[known, column]
         values = {
             "roc_auc": roc_auc(target, score),
             "average_precision": average_precision(target, score),
@@ -274,7 +341,8 @@ def _measure(gold: Gold, probabilities: Matrix, rows: Mask) -> dict[str, Any]:
         }
         rounded = {key: None if np.isnan(value) else round(value, 3) for key, value in values.items()}
         outputs[output] = {"positives": int(target.sum()), **rounded}
-    quality = probabilities[rows, :QUALITY_GRADES].sum(axis=1)
+    judged = rows & ~np.isnan(gold.grades["quality"])
+    quality = probabilities[judged, :QUALITY_GRADES].sum(axis=1)
 
     def macro(names: Iterable[str], measure: str) -> float | None:
         values = [float(value) for name in names if (value := outputs[name][measure]) is not None]
@@ -288,7 +356,7 @@ def _measure(gold: Gold, probabilities: Matrix, rows: Mask) -> dict[str, Any]:
         "prosocial_calibration_error": macro(prosocial, "calibration_error"),
         "harm_roc_auc": macro(topical, "roc_auc"),
         "harm_calibration_error": macro(topical, "calibration_error"),
-        "quality_roc_auc": round(roc_auc(gold.grades["quality"][rows] >= 2.5, quality), 3),
+        "quality_roc_auc": round(roc_auc(gold.grades["quality"][judged] >= 2.5, quality), 3),
         "outputs": outputs,
     }
 
@@ -299,15 +367,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config", type=Path, help="YAML file of a training run")
     parser.add_argument("--data", type=Path, required=True, help="annotated documents (Parquet)")
     parser.add_argument("--sets", type=Path, default=Path(), help="folder that the files of `harm_sets` lie in")
-    parser.add_argument("--output", type=Path, required=True, help="folder for model.ftz, model.json and README.md")
+    parser.add_argument("--output", type=Path, required=True, help="the model's folder")
+    parser.add_argument("--cache", type=Path, help="folder that keeps what an encoder read")
     options = parser.parse_args(arguments)
     try:
-        header = train(
-            read_config(options.config),
+        header = train_any(
+            options.config,
             options.data,
             options.output,
             options.sets,
             lambda line: print(line, file=sys.stderr, flush=True),
+            options.cache,
         )
     except FlorilegiumError as error:
         parser.exit(error.exit_code, f"{error}\n")
@@ -315,11 +385,44 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def train_any(
+    path: str | Path,
+    data: str | Path,
+    output: str | Path,
+    sets: str | Path = ".",
+    say: Say = lambda _: None,
+    cache: str | Path | None = None,
+) -> dict[str, Any]:
+    """Train what a YAML file describes: a cascade where it names an encoder, else a student; return the header."""
+    content = _read_yaml(path)
+    if "encoder" not in content:
+        config = _validated(TrainConfig, content, path)
+        say(f"train {config.name} {config.version} on {data}")
+        return train(config, data, output, sets, say)
+    from .train_cascade import CascadeConfig, train_cascade
+
+    cascade = _validated(CascadeConfig, content, path)
+    say(f"train {cascade.name} {cascade.version} on {data}")
+    return train_cascade(cascade, data, output, sets, say, cache)
+
+
 def read_config(path: str | Path) -> TrainConfig:
-    """A training run from its YAML file. Raises `RecipeError` that names the key."""
+    """A student's training run from its YAML file. Raises `RecipeError` that names the key."""
+    return _validated(TrainConfig, _read_yaml(path), path)
+
+
+def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        return TrainConfig.model_validate(yaml.safe_load(Path(path).read_text("utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+        content = yaml.safe_load(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path}: not a training run ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _validated(kind: type[Config], content: dict[str, Any], path: str | Path) -> Config:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
         raise RecipeError(f"{path}: not a training run ({error})") from error
 
 

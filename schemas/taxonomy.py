@@ -2,16 +2,27 @@
 
 Code, model cards, prompts and pages take names, grades and definitions from here. Its version is
 part of every model's header, so a model of another taxonomy is refused instead of misread.
+
+A community that measures more copies the file, adds its dimensions at the end of `prosocial` or `harm`, and sets
+FLORILEGIUM_TAXONOMY to the copy's path: labels, models, scores, charters, views and reports then have them too.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from os import environ
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["HARMS", "PROSOCIAL", "TAXONOMY_VERSION", "Dimension", "Taxonomy", "load_taxonomy"]
+from .errors import RecipeError
+
+__all__ = ["HARMS", "PROSOCIAL", "TAXONOMY_VARIABLE", "TAXONOMY_VERSION", "Dimension", "Taxonomy", "load_taxonomy"]
+
+TAXONOMY_VARIABLE = "FLORILEGIUM_TAXONOMY"
+NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -38,13 +49,37 @@ class Taxonomy:
 
 
 def _dimensions(section: dict[str, Any]) -> tuple[Dimension, ...]:
-    return tuple(Dimension(name, entry["definition"], entry["not"]) for name, entry in section["dimensions"].items())
+    entries = section["dimensions"].items()
+    wrong = [name for name, _ in entries if not isinstance(name, str) or not NAME.fullmatch(name)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is no name of a dimension; use small letters, digits and _")
+    return tuple(Dimension(name, entry["definition"], entry["not"]) for name, entry in entries)
 
 
 @cache
 def load_taxonomy() -> Taxonomy:
-    """The shipped taxonomy (12 prosocial dimensions, 7 harms, quality 0–5)."""
-    raw = yaml.safe_load(files("florilegium.schemas").joinpath("taxonomy.yaml").read_text("utf-8"))
+    """The shipped taxonomy (12 prosocial dimensions, 7 harms, quality 0–5), or the file that the variable names.
+
+    Raises `RecipeError` where that file is not a taxonomy.
+    """
+    named = environ.get(TAXONOMY_VARIABLE)
+    if not named:
+        return _parse(files("florilegium.schemas").joinpath("taxonomy.yaml").read_text("utf-8"))
+    try:
+        taxonomy = _parse(Path(named).read_text("utf-8"))
+        names = ["quality", "any", *(dimension.name for dimension in (*taxonomy.prosocial, *taxonomy.harm))]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands for two things")
+        return taxonomy
+    except OSError as error:
+        raise RecipeError(f"{TAXONOMY_VARIABLE}: {named} cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecipeError(f"{named}: not a taxonomy ({error!r}); start from a copy of schemas/taxonomy.yaml") from error
+
+
+def _parse(text: str) -> Taxonomy:
+    raw = yaml.safe_load(text)
     return Taxonomy(
         version=raw["version"],
         guidance=tuple(raw["guidance"]),

@@ -40,19 +40,18 @@ def train(
     data: Annotated[Path, typer.Option("--data", help="Annotated documents (Parquet).", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.", show_default=False)],
     sets: Annotated[Path, typer.Option("--sets", help="Folder of the configuration's `harm_sets`.")] = Path(),
+    cache: Annotated[Path | None, typer.Option("--cache", help="A folder that keeps what an encoder read.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model from annotated documents: same data and configuration, same bytes."""
     from importlib.resources import files
 
-    from ...classifiers.train import read_config
-    from ...classifiers.train import train as fit_model
+    from ...classifiers.train import train_any
 
     shipped = files("florilegium.classifiers.configs").joinpath(f"{config}.yaml")
+    path = Path(str(shipped)) if "/" not in config and shipped.is_file() else config
     with _busy() as say:
-        loaded = read_config(Path(str(shipped)) if "/" not in config and shipped.is_file() else config)
-        say(f"Train {loaded.name} {loaded.version} on {data}")
-        header = fit_model(loaded, data, output, sets, say)
+        header = train_any(path, data, output, sets, lambda line: say(line[:1].upper() + line[1:]), cache)
     if as_json:
         print(json.dumps(header["metrics"], indent=1))
         return

@@ -1,10 +1,11 @@
-"""Quality, harms and prosocial dimensions of each document, by one model.
+"""Quality, harms and prosocial dimensions of each document, by one model or a cascade of two.
 
-Adds `quality`, `harm`, `prosocial` and `scored_by`. Rows that failed, hold no token or are in a language
-that the model does not cover get null for all four: absent, never zero.
+Adds `quality`, `harm`, `prosocial` and `scored_by`, which names the part of the model that had the last word. Rows
+that failed, hold no token or are in a language that the model does not cover get null for all four: absent, never
+zero.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from ...schemas.arrays import replace_column
 from ...schemas.document import HARM, PROSOCIAL_SCORES
 from ...schemas.recipe import ClassifyOptions
 from ...schemas.taxonomy import HARMS
+
+if TYPE_CHECKING:
+    from ...classifiers.cascade import Cascade
 
 __all__ = ["Classify"]
 
@@ -29,18 +33,18 @@ class Classify:
 
     def __init__(self, options: ClassifyOptions) -> None:
         self.options = options
-        self._classifier: Classifier | None = None
+        self._classifier: Classifier | Cascade | None = None
 
     @property
-    def classifier(self) -> Classifier:
+    def classifier(self) -> "Classifier | Cascade":
         """The model, loaded on first use."""
         if self._classifier is None:
             self._classifier = load(self.options.model)
         return self._classifier
 
     def setup(self) -> None:
-        """Load the model and compile its kernels."""
-        self.classifier.score(["A first text."])
+        """Load the model, an encoder if it has one, and compile its kernels."""
+        self.classifier.prepare()
 
     def identity(self) -> dict[str, str]:
         """Version, options and the model's digest."""
@@ -56,13 +60,24 @@ class Classify:
         scores = classifier.score(texts if len(chosen) == len(texts) else texts.take(pa.array(chosen)))
         absent = np.ones(batch.num_rows, np.bool_)
         absent[chosen] = ~scores.valid
-        scored_by = pa.scalar(f"{classifier.name}@{classifier.digest[:8]}")
         for column, values in {
             **_columns(scores, chosen, absent),
-            "scored_by": pc.if_else(pa.array(absent), pa.scalar(None, pa.string()), scored_by),
+            "scored_by": _scored_by(classifier, scores, chosen, absent),
         }.items():
             batch = replace_column(batch, column, values)
         return batch
+
+
+def _scored_by(
+    classifier: "Classifier | Cascade", scores: Scores, chosen: np.ndarray[Any, Any], absent: Mask
+) -> pa.Array:
+    """Name and digest of what scored each row: of a cascade its student, where the encoder did not read the row."""
+    names = [f"{classifier.name}@{classifier.digest[:8]}"]
+    index = np.zeros(len(absent), np.int32)
+    if not isinstance(classifier, Classifier):
+        names.append(f"{classifier.student.name}@{classifier.student.digest[:8]}")
+        index[chosen] = 1 if scores.seen is None else ~scores.seen
+    return pa.array(names, pa.string()).take(pa.array(index, mask=absent))
 
 
 def _columns(scores: Scores, chosen: np.ndarray[Any, Any], absent: Mask) -> dict[str, pa.Array]:

@@ -36,13 +36,21 @@ def test_sampling_and_sources(tmp_path: Path) -> None:
     assert labelled.sources == ["a", "c"]
 
 
+def test_what_was_not_judged_is_unknown(tmp_path: Path) -> None:
+    path = annotated(tmp_path / "gold.parquet", [[[*ZEROS[:19], None]], [[3, *ZEROS[1:]], [None, *ZEROS[1:]]]])
+    targets = read_labelled(path).targets
+    assert np.isnan(targets["quality>=3"][0])
+    assert targets["quality>=3"][1] == 0
+    assert targets["affinity>=2"].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("annotations", "why"),
     [
         ([[ZEROS], [[4, *ZEROS[1:]]]], "row 'r1': affinity is 4, off the scale 0–3"),
         ([[[*ZEROS[:12], -1, *ZEROS[13:]]]], "hate is -1"),
         ([[[*ZEROS[:19], 6]]], "quality is 6, off the scale 0–5"),
-        ([[[*ZEROS[:19], None]]], "quality is None"),
+        ([[ZEROS], [[None] * 20]], "row 'r1': holds no grade"),
         ([[ZEROS[:19]]], "row 'r0': needs annotations of 20 grades"),
         ([[]], "needs annotations"),
     ],
