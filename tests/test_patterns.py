@@ -29,6 +29,8 @@ EXHAUSTED = 300_000  # steps at which a pattern is given up
 # Patterns that are only ever given a text of bounded length, and the characters of it at most.
 WINDOWS = {
     "http.STATUS": 0,  # 0: matched at one place, never searched for
+    "dataflow.PROJECT": 0,
+    "dataflow.REGION": 0,
     "http.CHUNK": 0,
     "warc.LINE_ENDS": 0,
     "extraction_metadata.LANGUAGE": 0,
