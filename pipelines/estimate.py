@@ -2,7 +2,7 @@
 
     measured   CPU seconds, bytes read, text, bytes written, sorted runs; of whole splits, evenly spaced
     counted    tasks and files, from the recipe's sizes
-    bounded    requests to a store: so many a split and a range, and ROUNDS for each pair of run and range
+    modelled   requests to a store: so many a split and a range, and ROUNDS for each pair of run and range
 
 Prices are the caller's own; none is built in.
 """
@@ -25,7 +25,7 @@ from .scoring import ready_stages
 __all__ = ["Prices", "estimate", "sample_splits"]
 
 TERABYTE = 10**12
-READS_A_SPLIT, WRITES_A_SPLIT = 30, 4  # as the tests count them at a store
+READS_A_SPLIT, WRITES_A_SPLIT = 30, 4  # near what the tests count at a store; those of a range are assumed
 READS_A_RANGE, WRITES_A_RANGE = 40, 12
 ROUNDS = 4  # a range that opens a run: its size, its footer, keys and columns
 
