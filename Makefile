@@ -1,25 +1,31 @@
 # make demo    the main job on the embedded example      make test    all that CI checks
 # make bench   documents/s and MB/s, stage by stage      make lock    pin the dependencies anew
+# make test-long      whole runs that are killed and started again
 # make test-engines   ray, slurm, dataflow and object stores on the real thing here; as root it installs Debian's Slurm
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs
 # The installed environment is remade when the lock or the packaging changes.
 READY := .venv/.ready
+# One process more than there are cores: many tests wait for processes of their own.
+PYTEST := $(BIN)/pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 # Every test that starts a process would otherwise compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-engines check bench lock clean
+.PHONY: demo test test-long test-engines check bench lock clean
 
 demo: $(READY)
 	rm -rf $(RUNS)/demo
 	$(BIN)/florilegium run quickstart --output $(RUNS)/demo
 	$(BIN)/florilegium validate $(RUNS)/demo
 
-# One process more than there are cores: many tests wait for processes of their own.
 test: $(READY) check
-	$(BIN)/pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+	$(PYTEST)
+
+# The other half of the time, for few tests; CI runs it too.
+test-long: $(READY)
+	$(PYTEST) -m long
 
 test-engines: .venv-engines/.ready
 	-which slurmctld slurmd sbatch munged > /dev/null || { apt-get update -qq && \

@@ -109,6 +109,7 @@ def test_no_evaluation_text_is_kept_in_the_index(rejecting: Outcome) -> None:
     ]
 
 
+@pytest.mark.long
 def test_workers_splits_and_engines_change_no_byte(
     rejecting: Outcome, corpus: Path, sets: Path, tmp_path: Path
 ) -> None:

@@ -296,6 +296,7 @@ def test_what_needs_other_signatures_is_refused(finished: Outcome, corpus: Path,
         run(corpus, Path(finished.run.folder.url), "dedup.near=false")
 
 
+@pytest.mark.long
 def test_workers_splits_and_partitions_change_no_byte(
     finished: Outcome, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -243,6 +243,7 @@ def command(corpus: Path, output: Path) -> list[str]:
     return line + [part for option in options(corpus) for part in ("--set", option)]
 
 
+@pytest.mark.long
 def test_two_runs_on_one_folder(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
     """The second of two refuses and says whose run it is; the first is not disturbed."""
     process = subprocess.Popen(command(corpus, tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -255,6 +256,7 @@ def test_two_runs_on_one_folder(finished: Outcome, corpus: Path, tmp_path: Path)
     assert checksums(run(corpus, str(tmp_path / "run"))) == checksums(finished)
 
 
+@pytest.mark.long
 def test_killed_workers_are_replaced_and_their_tasks_run_again(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
     """Workers are killed one after the other, at a task or waiting for one; the run goes on without them."""
     scratch = tmp_path / "temporary-" / ("x" * 100)  # too long for a socket's address, as clusters have them
@@ -278,6 +280,7 @@ def test_killed_workers_are_replaced_and_their_tasks_run_again(finished: Outcome
     assert checksums(run(corpus, str(tmp_path / "run"))) == checksums(finished)
 
 
+@pytest.mark.long
 def test_workers_end_with_their_driver(corpus: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(command(corpus, tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (workers := _workers_of(process.pid)):

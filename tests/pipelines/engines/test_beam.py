@@ -92,6 +92,7 @@ def test_in_memory(expected: dict[str, str], corpus: Path, tmp_path: Path) -> No
     assert "score.failed_tasks" not in counters
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("runner", [[], PORTABLE], ids=["two processes", "portable"])
 def test_other_runners_from_the_command_line(
     expected: dict[str, str], corpus: Path, tmp_path: Path, runner: list[str]
@@ -130,6 +131,7 @@ def test_a_split_that_always_fails_is_named_and_the_others_stay(corpus: Path, tm
     assert outcome.ledger.imbalances() == {}
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_noticed(expected: dict[str, str], corpus: Path, tmp_path: Path) -> None:
     scratch = _long_folder(tmp_path)
     process = subprocess.Popen(
@@ -162,6 +164,7 @@ def _busy_workers(scratch: Path) -> list[int]:
     return [int(file.stem.removeprefix("worker-")) for file in files if json.loads(file.read_text())["task"] >= 0]
 
 
+@pytest.mark.long
 def test_sigkill_of_the_driver_in_three_phases(expected: dict[str, str], corpus: Path, tmp_path: Path) -> None:
     """One run is killed in three of its phases on beam, leaves no process, and ends on local with the same bytes."""
     output = tmp_path / "run"

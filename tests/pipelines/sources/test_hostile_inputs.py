@@ -168,6 +168,7 @@ def test_pages_of_fifty_megabytes_are_refused_and_their_neighbours_are_not(large
     assert outcome.ledger.total("failed") == 2
 
 
+@pytest.mark.long
 def test_pages_of_fifty_megabytes_are_read_where_the_recipe_says_so(large: Path, tmp_path: Path) -> None:
     options = ["reading.max_document_bytes=100000000", "extraction.timeout_seconds=300"]
     outcome = run(tmp_path / "run", f"inputs.crawl.paths=[{large}]", *options)

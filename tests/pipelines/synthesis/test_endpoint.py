@@ -209,6 +209,7 @@ synthesize(plan_synthesis(Recipe.model_validate_json(sys.argv[1])), sys.argv[2],
 """
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
     faults = ["", "", "429", "", "500", "", "half", "", "empty", "", ""]
     with serve(Server(lambda number: faults[number % len(faults)], latency=0.02)) as server:
