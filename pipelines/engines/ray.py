@@ -33,6 +33,7 @@ __all__ = ["RayEngine"]
 
 POLL_SECONDS = 0.3
 CONNECT_SECONDS = 20.0
+CONNECT_ATTEMPTS = 3
 MOST_AT_ONCE = 10_000  # tasks that wait in Ray's own queue, where an autoscaler sees them
 SHORT = "/tmp"  # sockets lie in Ray's folder, and a path over 107 bytes is no address
 QUIET = {
@@ -122,7 +123,7 @@ class _Cluster:
             if not ray.is_initialized():
                 with _quiet():
                     _knock(address)
-                    ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+                    _connect(address)
         except Exception as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self.leave()
@@ -271,6 +272,20 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+
+
+def _connect(address: str) -> None:
+    """Join; a second and third time where a client's server did not get its own process started in time."""
+    import ray  # type: ignore[import-not-found]
+
+    for attempt in range(CONNECT_ATTEMPTS):
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+            return
+        except ConnectionError as error:
+            if "Initialization failure" not in str(error) or attempt == CONNECT_ATTEMPTS - 1:
+                raise
+            ray.shutdown()
 
 
 @contextlib.contextmanager
