@@ -78,18 +78,18 @@ def _matches(path: str, kind: str) -> list[Found]:
 
 def _listed(fs: Any, root: str, path: str, kind: str) -> list[Found]:
     """What lies behind a path in its file system, listed once."""
-    wildcard = any(sign in root for sign in "*?[") and not fs.exists(root)
+    itself = _info(fs, root)
+    wildcard = itself is None and any(sign in root for sign in "*?[")
     if wildcard:
         base = root[: min(root.index(sign) for sign in "*?[" if sign in root)].rpartition("/")[0]
         listing = fs.glob(root, detail=True)
-    elif fs.isdir(root):
+    elif itself is None:
+        raise InputError(f"{path}: no such file or folder; correct the path")
+    elif itself["type"] == "directory" or (not is_store(fs) and fs.isdir(root)):  # HTTP calls a folder a file
         base = root.rstrip("/")
         listing = fs.find(root, detail=True)
-    elif fs.exists(root):
-        info = fs.info(root)
-        return [Found(_url(fs, root, path), PurePosixPath(root).name, int(info["size"] or 0), _checksum(info))]
     else:
-        raise InputError(f"{path}: no such file or folder; correct the path")
+        return [Found(_url(fs, root, path), PurePosixPath(root).name, int(itself["size"] or 0), _checksum(itself))]
     matches = []
     for name, info in listing.items():
         leaf = PurePosixPath(name).name
@@ -99,6 +99,14 @@ def _listed(fs: Any, root: str, path: str, kind: str) -> list[Found]:
             file = name[len(base) :].lstrip("/")
             matches.append(Found(_url(fs, name, path), file, int(info["size"] or 0), _checksum(info)))
     return matches
+
+
+def _info(fs: Any, root: str) -> dict[str, Any] | None:
+    """What a file system says of a path; None where nothing lies there."""
+    try:
+        return fs.info(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _url(fs: Any, name: str, given: str) -> str:
