@@ -2,16 +2,21 @@
 
 from typing import Any
 
+from ..schemas.taxonomy import HARMS, PROSOCIAL
+
 __all__ = ["render_card", "render_cascade_card"]
+
+FIGURES = (
+    "| | rows | prosocial ROC-AUC | AP | ECE | harm ROC-AUC | ECE | quality ≥ 3 ROC-AUC |",
+    "|---|---|---|---|---|---|---|---|",
+)
 
 
 def render_card(header: dict[str, Any]) -> str:
     """The card of a trained model as Markdown, from the content of `model.json` (its digest included)."""
-    training, natural, every = header["training"], header["metrics"]["natural"], header["metrics"]["all"]
-    entries = {entry["output"]: entry for entry in header["calibration"]}
+    training = header["training"]
     description = training["parameters"]["card"]
-    from_all = [output for output, entry in entries.items() if entry["basis"] == "all"]
-    shares = {output: entry["share"] for output, entry in entries.items() if entry["basis"] == "share"}
+    from_all, shares = _few(header)
     lines = [
         f"# {header['name']} {header['version']}",
         "",
@@ -20,38 +25,30 @@ def render_card(header: dict[str, Any]) -> str:
         f"- digest `{header['digest']}`, taxonomy version {header['taxonomy_version']}, "
         f"tokeniser `{header['tokens']}`, languages: {', '.join(header['languages'])}",
         *(f"- `{name}` SHA-256 `{value}`" for name, value in header["files"].items()),
-        f"- {training['rows']:,} documents ({training['natural_rows']:,} drawn at random from the natural pool), "
-        f"data SHA-256 `{training['data_sha256']}`",
-        *(
-            [f"- for harm also {', '.join(f'{rows:,} of {name}' for name, rows in training['set_rows'].items())}"]
-            if training["set_rows"]
-            else []
-        ),
+        *_sources(training),
         f"- {training['words']:,} words and {training['features'] - training['words']:,} word pairs, each found in "
         f"at least {training['parameters']['minimum_documents']} documents",
         "",
         "## Outputs",
         "",
-        "- `prosocial`: for each of the 12 dimensions, the probability that a careful reader finds it clearly there "
-        "(grade ≥ 2); the mean over windows.",
-        "- `harm`: for each of the 7 harms, the probability of topical or worse (grade ≥ 1) and of toxic (grade 2, "
-        "never above topical); the worst window.",
+        f"- `prosocial`: for each of the {len(PROSOCIAL)} dimensions, the probability that a careful reader finds it "
+        "clearly there (grade ≥ 2); the mean over windows.",
+        f"- `harm`: for each of the {len(HARMS)} harms, the probability of topical or worse (grade ≥ 1) and of toxic "
+        "(grade 2, never above topical); the worst window.",
         "- `quality`: the expected grade divided by 5; the mean over windows.",
         "",
         f"Windows are up to {header['window']:,} bytes of tokenised text, and every byte is scored. Scores are "
         "rounded to 1/1000. A text without tokens, or in another language, has no scores.",
         "",
-        "## Data, licences, use and limits",
-        "",
-        *(f"- **{title.capitalize()}.** {text}" for title, text in description.items() if title != "summary"),
+        *_limits(description),
         "",
         "## Calibration",
         "",
         "Logistic, on out-of-fold scores of the natural rows. With fewer than 50 positives there, slopes are learned "
-        "from all rows and intercepts fitted to the natural rows' smoothed share: " + _listed(from_all) + ".",
+        "from all rows and intercepts fitted to the natural rows' smoothed share: " + from_all + ".",
         "",
         "With fewer than 50 toxic rows in all, toxic is topical times a fixed share, **a rank and not a probability**: "
-        + _listed([f"{output} ({share:.3f})" for output, share in shares.items()])
+        + shares
         + ".",
         "",
         "## Held-out figures",
@@ -59,22 +56,10 @@ def render_card(header: dict[str, Any]) -> str:
         f"{training['parameters']['folds']} folds by hash of id; each fold scored by a model, and calibrated on rows, "
         "of the other folds, through the shipped file format and kernel.",
         "",
-        "| | rows | prosocial ROC-AUC | AP | ECE | harm ROC-AUC | ECE | quality ≥ 3 ROC-AUC |",
-        "|---|---|---|---|---|---|---|---|",
-        *(
-            f"| {title} | {part['rows']:,} | {_figure(part['prosocial_roc_auc'])} | "
-            f"{_figure(part['prosocial_average_precision'])} | {_figure(part['prosocial_calibration_error'])} | "
-            f"{_figure(part['harm_roc_auc'])} | {_figure(part['harm_calibration_error'])} | "
-            f"{_figure(part['quality_roc_auc'])} |"
-            for title, part in (("natural", natural), ("all", every))
-        ),
+        *FIGURES,
+        *(_figures(part, header["metrics"][part]) for part in ("natural", "all")),
         "",
-        "AP: average precision. ECE: expected calibration error, ten bins of equal width. Prosocial at grade ≥ 2, "
-        "harm at ≥ 1; macro means. The labels are one language model's, so these figures are agreement with it.",
-        "",
-        "| output | positives natural / all | ROC-AUC | AP | ECE |",
-        "|---|---|---|---|---|",
-        *(_row(output, natural["outputs"][output], every["outputs"][output]) for output in header["outputs"]),
+        *_outputs(header),
         "",
         "## Reading the file elsewhere",
         "",
@@ -91,9 +76,7 @@ def render_cascade_card(header: dict[str, Any]) -> str:
     training, metrics = header["training"], header["metrics"]
     description, encoder = training["parameters"]["card"], header["encoder"]
     student, seen = header["student"], metrics["seen"]
-    entries = {entry["output"]: entry for entry in header["calibration"]}
-    from_all = [output for output, entry in entries.items() if entry["basis"] == "all"]
-    shares = {output: entry["share"] for output, entry in entries.items() if entry["basis"] == "share"}
+    from_all, shares = _few(header)
     kept = metrics["toxic_kept"]
     lines = [
         f"# {header['name']} {header['version']}",
@@ -106,13 +89,7 @@ def render_cascade_card(header: dict[str, Any]) -> str:
         f"- encoder `{encoder['name']}`, SHA-256 of its tensors `{encoder['digest']}`, not included; "
         f"{encoder['dim']:,} features a passage{' (the mean over tokens of every layer)' if encoder['layers'] else ''}",
         *(f"- `{name}` SHA-256 `{value}`" for name, value in header["files"].items()),
-        f"- {training['rows']:,} documents ({training['natural_rows']:,} drawn at random from the natural pool), "
-        f"data SHA-256 `{training['data_sha256']}`",
-        *(
-            [f"- for harm also {', '.join(f'{rows:,} of {name}' for name, rows in training['set_rows'].items())}"]
-            if training["set_rows"]
-            else []
-        ),
+        *_sources(training),
         "",
         "## Gate",
         "",
@@ -125,16 +102,14 @@ def render_cascade_card(header: dict[str, Any]) -> str:
         f"{kept['all']['kept']:,} through (natural rows: {kept['natural']['kept']:,} of "
         f"{kept['natural']['found']:,}).",
         "",
-        "## Data, licences, use and limits",
-        "",
-        *(f"- **{title.capitalize()}.** {text}" for title, text in description.items() if title != "summary"),
+        *_limits(description),
         "",
         "## Calibration",
         "",
         "Of the composite: logistic, on held-out probabilities of the student and held-out scores of the heads. With "
-        "fewer than 50 positives among natural rows, slopes are learned from all rows: " + _listed(from_all) + ". With "
+        "fewer than 50 positives among natural rows, slopes are learned from all rows: " + from_all + ". With "
         "fewer than 50 toxic rows in all, toxic is topical times a fixed share, **a rank and not a probability**: "
-        + _listed([f"{output} ({share:.3f})" for output, share in shares.items()])
+        + shares
         + ".",
         "",
         "## Held-out figures",
@@ -142,13 +117,9 @@ def render_cascade_card(header: dict[str, Any]) -> str:
         "The student's folds; each fold scored by student and heads, and calibrated on rows, of the other folds. "
         "Composite: the encoder reads everything.",
         "",
-        "| | rows | prosocial ROC-AUC | AP | ECE | harm ROC-AUC | ECE | quality ≥ 3 ROC-AUC |",
-        "|---|---|---|---|---|---|---|---|",
+        *FIGURES,
         *(
-            f"| {model}, {part} | {measured[part]['rows']:,} | {_figure(measured[part]['prosocial_roc_auc'])} | "
-            f"{_figure(measured[part]['prosocial_average_precision'])} | "
-            f"{_figure(measured[part]['prosocial_calibration_error'])} | {_figure(measured[part]['harm_roc_auc'])} | "
-            f"{_figure(measured[part]['harm_calibration_error'])} | {_figure(measured[part]['quality_roc_auc'])} |"
+            _figures(f"{model}, {part}", measured[part])
             for part in ("natural", "all")
             for model, measured in (
                 ("student", metrics["student"]),
@@ -168,18 +139,55 @@ def render_cascade_card(header: dict[str, Any]) -> str:
             for entry in metrics["by_share_seen"]
         ),
         "",
+        *_outputs(header),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _sources(training: dict[str, Any]) -> list[str]:
+    """What it learned from."""
+    lines = [
+        f"- {training['rows']:,} documents ({training['natural_rows']:,} drawn at random from the natural pool), "
+        f"data SHA-256 `{training['data_sha256']}`"
+    ]
+    if sets := training["set_rows"]:
+        lines.append(f"- for harm also {', '.join(f'{rows:,} of {name}' for name, rows in sets.items())}")
+    return lines
+
+
+def _limits(description: dict[str, str]) -> list[str]:
+    named = [f"- **{title.capitalize()}.** {text}" for title, text in description.items() if title != "summary"]
+    return ["## Data, licences, use and limits", "", *named]
+
+
+def _few(header: dict[str, Any]) -> tuple[str, str]:
+    """Outputs whose slopes come from all rows, and those that are a share of topical: too few positives for more."""
+    entries = header["calibration"]
+    return (
+        _listed([entry["output"] for entry in entries if entry["basis"] == "all"]),
+        _listed([f"{entry['output']} ({entry['share']:.3f})" for entry in entries if entry["basis"] == "share"]),
+    )
+
+
+def _figures(title: str, part: dict[str, Any]) -> str:
+    """A row under FIGURES."""
+    measures = ("prosocial_roc_auc", "prosocial_average_precision", "prosocial_calibration_error")
+    measures += ("harm_roc_auc", "harm_calibration_error", "quality_roc_auc")
+    return f"| {title} | {part['rows']:,} | {' | '.join(_figure(part[measure]) for measure in measures)} |"
+
+
+def _outputs(header: dict[str, Any]) -> list[str]:
+    """What the measures mean, and a table of them for each output."""
+    natural, every = (header["metrics"][part]["outputs"] for part in ("natural", "all"))
+    return [
         "AP: average precision. ECE: expected calibration error, ten bins of equal width. Prosocial at grade ≥ 2, "
         "harm at ≥ 1; macro means. The labels are one language model's, so these figures are agreement with it.",
         "",
         "| output | positives natural / all | ROC-AUC | AP | ECE |",
         "|---|---|---|---|---|",
-        *(
-            _row(output, metrics["natural"]["outputs"][output], metrics["all"]["outputs"][output])
-            for output in header["outputs"]
-        ),
-        "",
+        *(_row(output, natural[output], every[output]) for output in header["outputs"]),
     ]
-    return "\n".join(lines)
 
 
 def _share(value: float) -> str:

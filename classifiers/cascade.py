@@ -29,7 +29,7 @@ from ..schemas.taxonomy import HARMS, PROSOCIAL
 from .calibration import OUTPUTS, QUALITY_GRADES, Calibration
 from .encoder import Encoder, check_installed, load_encoder
 from .semantic import Heads, read_documents, score_documents
-from .student import Classifier, Scores, load, rounded_scores
+from .student import Classifier, Model, Scores, Texts, as_strings, load, rounded_scores
 
 __all__ = ["KIND", "LOGIT_EDGE", "Cascade", "Gate", "composite_labels", "load_cascade", "logits", "write_cascade"]
 
@@ -74,14 +74,9 @@ def logits(probabilities: Matrix) -> Matrix:
 
 
 @dataclass(frozen=True)
-class Cascade:
-    """A loaded cascade; scores as a `Classifier` does."""
+class Cascade(Model):
+    """A loaded cascade."""
 
-    name: str
-    version: str
-    digest: str
-    languages: tuple[str, ...]
-    header: dict[str, Any]
     student: Classifier
     gate: Gate
     heads: Heads
@@ -98,16 +93,11 @@ class Cascade:
         return encoder
 
     def prepare(self) -> None:
-        """Load the encoder and compile the student's kernels."""
         self.student.prepare()
         self.composite(["A first text."], self.student.probabilities(["A first text."])[0])
 
-    def score(self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]) -> Scores:
-        """Scores of every text; a row's scores depend on its text alone."""
-        if isinstance(texts, pa.ChunkedArray):
-            texts = texts.combine_chunks()
-        if not isinstance(texts, pa.Array):
-            texts = pa.array(texts, pa.string())
+    def score(self, texts: Texts) -> Scores:
+        texts = as_strings(texts)
         probabilities, valid = self.student.probabilities(texts)
         seen = valid & self.gate.passes(probabilities)
         if seen.any():
@@ -121,12 +111,6 @@ class Cascade:
         features, counts = read_documents(self.encoder, texts, reading["window"], reading["passages"])
         heads = score_documents(self.heads, features, counts)
         return self.calibration.apply_rows(np.column_stack([logits(probabilities), heads, np.zeros(len(heads))]))
-
-    def table(self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]) -> pa.Table:
-        """The same as a table, one row a text: `quality`, `harm` and `prosocial` as in a shard."""
-        from .tables import scores_table
-
-        return scores_table(self.score(texts))
 
 
 def load_cascade(folder: Path, header: dict[str, Any], stated: str) -> Cascade:

@@ -8,7 +8,7 @@ documents and resamples, and the interval of their difference is a paired one.
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -27,10 +27,7 @@ from .measures import (
     resample,
     roc_auc,
 )
-from .student import Classifier, Scores
-
-if TYPE_CHECKING:
-    from .cascade import Cascade
+from .student import Model, Scores
 
 __all__ = ["Scorer", "average_precision", "evaluate", "evaluate_labelled", "render_evaluation", "roc_auc"]
 
@@ -60,7 +57,7 @@ class Scorer(Protocol):
 
 
 def evaluate(
-    model: "Classifier | Cascade",
+    model: Model,
     paths: Sequence[str | Path],
     baseline: str | Path | None = None,
     *,

@@ -12,6 +12,7 @@ that a document repeats is read once.
 import hashlib
 import json
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,7 +34,7 @@ from .tokens import TOKENS_VERSION, tokenize, without_repeats
 if TYPE_CHECKING:
     from .cascade import Cascade
 
-__all__ = ["FORMAT_VERSION", "MODELS", "Classifier", "Scores", "load", "rounded_scores"]
+__all__ = ["FORMAT_VERSION", "MODELS", "Classifier", "Model", "Scores", "Texts", "as_strings", "load", "rounded_scores"]
 
 FORMAT_VERSION = 1
 MODELS = Path(__file__).parent / "models"
@@ -52,36 +53,54 @@ class Scores:
     seen: np.ndarray[Any, np.dtype[np.bool_]] | None = None  # (rows,) of a cascade: which rows its encoder read
 
 
+Texts = pa.StringArray | pa.ChunkedArray | Sequence[str]
+
+
 @dataclass(frozen=True)
-class Classifier:
-    """A loaded model."""
+class Model(ABC):
+    """What every loaded model tells and does."""
 
     name: str
     version: str
     digest: str
     languages: tuple[str, ...]
     header: dict[str, Any]
+
+    @abstractmethod
+    def score(self, texts: Texts) -> Scores:
+        """Scores of every text; a row's scores depend on its text alone."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Do now what the first call of `score` would have to do."""
+
+    def table(self, texts: Texts) -> pa.Table:
+        """The same as a table, one row a text: `quality`, `harm` and `prosocial` as in a shard."""
+        from .tables import scores_table
+
+        return scores_table(self.score(texts))
+
+
+@dataclass(frozen=True)
+class Classifier(Model):
+    """A loaded student."""
+
     window: int
     model: FastTextModel
     calibration: Calibration
     outputs: Floats  # (outputs, dim) what `model.outputs` is for fastText, with calibration in it
 
-    def score(self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]) -> Scores:
-        """Scores of every text; a row's scores depend on its text alone."""
+    def score(self, texts: Texts) -> Scores:
         return rounded_scores(*self.probabilities(texts))
 
     def prepare(self) -> None:
-        """Compile the kernels, which takes a moment."""
         self.score(["A first text."])
 
     def probabilities(
-        self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]
+        self, texts: Texts
     ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.bool_]]]:
         """Unrounded probabilities of every document, (rows, outputs), and which rows hold a token."""
-        if isinstance(texts, pa.ChunkedArray):
-            texts = texts.combine_chunks()
-        if not isinstance(texts, pa.Array):
-            texts = pa.array(texts, pa.string())
+        texts = as_strings(texts)
         data, offsets = string_buffers(without_repeats(tokenize(texts)))
         scored = window_logits(self.model, data, offsets, self.window, self.outputs, distinct=True)
         windows, counts = self.calibration.apply_projected(scored.logits, scored.sizes), scored.counts
@@ -94,11 +113,12 @@ class Classifier:
             documents[valid, last:] = np.maximum.reduceat(windows[:, last:], starts, axis=0)
         return documents, valid
 
-    def table(self, texts: pa.StringArray | pa.ChunkedArray | Sequence[str]) -> pa.Table:
-        """The same as a table, one row a text: `quality`, `harm` and `prosocial` as in a shard."""
-        from .tables import scores_table
 
-        return scores_table(self.score(texts))
+def as_strings(texts: Texts) -> pa.StringArray:
+    """The texts as one Arrow array."""
+    if isinstance(texts, pa.ChunkedArray):
+        return texts.combine_chunks()
+    return texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
 
 
 def rounded_scores(

@@ -48,6 +48,7 @@ __all__ = [
     "Gold",
     "HeldOut",
     "TrainConfig",
+    "data_digest",
     "figures",
     "held_out",
     "main",
@@ -181,7 +182,7 @@ def train(
         "files": {"model.ftz": hashlib.sha256(payload).hexdigest()},
         "training": {
             "parameters": config.model_dump(mode="json"),
-            "data_sha256": hashlib.sha256(Path(data).read_bytes()).hexdigest(),
+            "data_sha256": data_digest(data),
             "rows": len(lines),
             "natural_rows": int(gold.natural.sum()),
             "set_rows": dict(Counter(material.further.sources)),
@@ -383,6 +384,14 @@ def main(arguments: list[str] | None = None) -> int:
         parser.exit(error.exit_code, f"{error}\n")
     print(json.dumps(header["metrics"], indent=1))
     return 0
+
+
+def data_digest(path: str | Path) -> str:
+    """SHA-256 of a file of annotated documents. Raises `InputError` where there is none."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as annotated documents ({error.strerror})") from error
 
 
 def train_any(

@@ -26,7 +26,7 @@ from .encoder import Encoder, load_encoder
 from .semantic import Heads, fit_heads, read_documents, score_documents
 from .student import FORMAT_VERSION, MODELS, Classifier, load
 from .tokens import TOKENS_VERSION
-from .train import LABELS, CardText, HeldOut, TrainConfig, figures, held_out
+from .train import LABELS, CardText, HeldOut, TrainConfig, data_digest, figures, held_out
 
 __all__ = ["CascadeConfig", "GateShares", "train_cascade"]
 
@@ -83,7 +83,7 @@ def train_cascade(
     if not isinstance(student, Classifier):
         raise ModelError(f"{config.student}: is itself a cascade; name a student")
     training = student.header["training"]
-    if training["data_sha256"] != hashlib.sha256(Path(data).read_bytes()).hexdigest():
+    if training["data_sha256"] != data_digest(data):
         raise InputError(f"{data}: {student.name} was trained on other rows; train it on these first, then name it")
     encoder = load_encoder(config.encoder, config.tokens, config.layers)
     known = _known(student, data, sets, say, cache)
