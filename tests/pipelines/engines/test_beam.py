@@ -165,10 +165,10 @@ def _busy_workers(scratch: Path) -> list[int]:
 
 
 @pytest.mark.long
-def test_sigkill_of_the_driver_in_three_phases(expected: dict[str, str], corpus: Path, tmp_path: Path) -> None:
-    """One run is killed in three of its phases on beam, leaves no process, and ends on local with the same bytes."""
+def test_sigkill_of_the_driver_in_each_phase(expected: dict[str, str], corpus: Path, tmp_path: Path) -> None:
+    """One run is killed in phase after phase on beam, leaves no process, and ends on local with the same bytes."""
     output = tmp_path / "run"
-    for phase in ("score", "decide", "shard"):
+    for phase in ("score", "decide", "weigh", "shard", "reject"):
         process = subprocess.Popen(
             command(corpus, output, 2 if phase == "score" else 1),
             stdout=subprocess.DEVNULL,

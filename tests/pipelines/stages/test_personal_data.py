@@ -226,9 +226,9 @@ HOSTILE = [
 
 
 def seconds(text: str) -> float:
-    """Least of two runs."""
+    """Least of five runs: what else a machine does only ever adds."""
     spent = []
-    for _ in range(2):
+    for _ in range(5):
         start = time.process_time()
         mask_text(text)
         spent.append(time.process_time() - start)
@@ -239,7 +239,7 @@ def seconds(text: str) -> float:
 def test_twice_the_text_is_twice_the_work(unit: str) -> None:
     """With every rule looking, whatever the kernel saw; 5 ms are allowed for what does not grow with the text."""
     short, long = (unit * (size // len(unit)) for size in (10_000, 20_000))
-    assert any(seconds(long) <= 2.3 * seconds(short) + 0.005 for _ in range(8))
+    assert any(seconds(long) <= 2.3 * seconds(short) + 0.005 for _ in range(3))
 
 
 def test_a_word_of_a_million_characters(records: Records) -> None:
