@@ -23,7 +23,6 @@ from typing import Any
 import multiprocess
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
-from loguru import logger
 from multiprocess import connection, forkserver
 
 from ..plan import open_run
@@ -50,7 +49,7 @@ class LocalEngine:
             [_TaskStep(url, phase, indices)],
             tasks=len(indices),
             workers=1,
-            logging_dir="memory://",
+            logging_dir="memory://",  # it wants one; nothing is written there
             skip_completed=False,
         )
         if self.shares_memory:
@@ -98,7 +97,6 @@ _progress: ContextVar[Throttled] = ContextVar("progress")  # of the tasks that t
 def _work(pipe: connection.Connection) -> None:
     """A worker's life: an executor for each phase and ranks for it, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
-    logger.disable("datatrove")
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, inbox.put), daemon=True).start()
     _progress.set(Throttled(lambda *done: pipe.send(done)))

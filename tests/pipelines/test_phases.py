@@ -16,7 +16,8 @@ import polars
 import pyarrow.parquet as pq
 import pytest
 from florilegium.pipelines.engines import load_engine
-from florilegium.pipelines.phases import Outcome, execute
+from florilegium.pipelines.layout import PHASE_NAMES
+from florilegium.pipelines.phases import PHASES, Outcome, execute
 from florilegium.pipelines.plan import plan_run
 from florilegium.pipelines.recipes import load_recipe
 from florilegium.pipelines.reweigh import reweigh
@@ -83,6 +84,10 @@ def checksums(outcome: Outcome) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return run(corpus, str(tmp_path_factory.mktemp("run") / "first"))
+
+
+def test_who_looks_into_a_run_knows_every_phase() -> None:
+    assert tuple(PHASES) == PHASE_NAMES
 
 
 def test_the_ledger_balances(finished: Outcome) -> None:
