@@ -75,7 +75,7 @@ def _print(found: dict[str, Any], priced: bool) -> None:
         print(f"  {scaled['vcpu_hours']:>18,.1f}  vCPU hours")
         print(f"  {scaled['tasks']['score']:>18,}  splits to score, {scaled['tasks']['ranges']:,} ranges of keys")
         print(f"  {scaled['files']:>18,}  files, {scaled['written_bytes'] / 1e9:,.1f} GB")
-        print(f"  {scaled['reads']:>18,}  reads and {scaled['writes']:,} writes of a store, at most")
+        print(f"  {scaled['reads']:>18,}  reads and {scaled['writes']:,} writes of a store, as modelled")
         if priced:
             costs = scaled["costs"]
             print("  " + ", ".join(f"{name.replace('_', ' a ')} {cost:,.2f}" for name, cost in costs.items()))
