@@ -60,7 +60,8 @@ def checksums(run: Path) -> dict[str, str]:
 
 def finished_files(run: Path) -> dict[str, tuple[int, int]]:
     """Name → inode and time of change, of files that finished tasks wrote."""
-    files = [file for part in (*OUTPUTS, "tasks") for file in (run / part).rglob("[0-9]*.*")]
+    found = (file for part in (*OUTPUTS, "tasks") for file in (run / part).rglob("[0-9]*.*"))
+    files = [file for file in found if file.suffix != ".tmp"]  # what a kill left half written
     return {str(file.relative_to(run)): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
