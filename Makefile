@@ -57,6 +57,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet "uv>=0.9"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/python -m florilegium.pipelines.kernels
 	touch $@
 
 .venv-engines/.ready: requirements.lock docker/requirements.lock pyproject.toml

@@ -1,4 +1,9 @@
-"""Tests that would make `make test` long run when they are asked for, by their mark."""
+"""Where tests write, and which of them wait to be asked for."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +11,11 @@ ASKED_FOR = {
     "long": "kills and restarts whole runs; run it by `make test-long`",
     "engines": "starts a cluster or a store; run it by `make test-engines`",
 }
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30  # bytes that must be free there
+
+# Runs flush each of their many small files, which a disk takes its time for, and again to delete them.
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -15,6 +15,7 @@ neighbour, often with confidence: Rundi for Kinyarwanda, Tigrinya for Amharic. A
 import hashlib
 import math
 import unicodedata
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ class Tables(NamedTuple):
     labels: list[str]  # ISO 639 codes, one a class
 
 
+@cache
 def load_tables() -> Tables:
     """The tables of the installed py3langid. Raises ModelError where they are not what they should be."""
     from py3langid.langid import LanguageIdentifier

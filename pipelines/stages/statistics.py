@@ -239,7 +239,8 @@ def _without_citations(data, start, end, bits, phrases, table, scratch, ends):  
 
     `scratch` and `ends` hold at least as many items as the line has bytes.
     """
-    size = 0
+    zero = np.int64(0)
+    size = zero
     i = start
     while i < end:
         skip = _citation(data, i, end) if data[i] == 91 else 0
@@ -257,8 +258,8 @@ def _without_citations(data, start, end, bits, phrases, table, scratch, ends):  
     found = 0
     sentences = 1
     waiting = False  # a sentence has ended and the next not yet begun
-    chunk = -1
-    i = 0
+    chunk = zero - 1
+    i = zero
     while i <= size:
         kind, width = np.uint32(SPACE), 1
         if i < size:
@@ -267,7 +268,7 @@ def _without_citations(data, start, end, bits, phrases, table, scratch, ends):  
                 point, width = decode(line, i, size)
                 kind = bits[point]
             if kind & TRIGGER and line[i] != 91:
-                found |= _phrase(line, 0, size, i, phrases)
+                found |= _phrase(line, zero, size, i, phrases)
         if not kind & SPACE:
             chunk = i if chunk < 0 else chunk
         elif chunk >= 0:
@@ -280,7 +281,7 @@ def _without_citations(data, start, end, bits, phrases, table, scratch, ends):  
                     sentences += 1
                 waiting = ender or (waiting and every & MARK > 0)
                 begin = ends[part]
-            chunk = -1
+            chunk = zero - 1
         i += width
     return well, found, sentences
 
@@ -458,13 +459,13 @@ def _document(data, start, end, bits, phrases, stops, exceptions, seen, slots, h
     count[RAW] = start
     count[PARAGRAPH] = -1
     lengths[0] = 0
-    characters = tokens = stop_bits = 0
+    characters = tokens = stop_bits = np.int64(0)
     extra = 0  # bytes beyond one a character
     hash_marks = ellipses = 0
     dots, dots_end = 0, -1  # the last run of full stops and where it ends
     letters = np.int64(0)  # the current run of letters and digits; what leaves its 8 bytes cannot match again
     gap = 0  # white space since the last word of the line; 1 is one space
-    text_end, text_end_characters = start, 0
+    text_end, text_end_characters = start, np.int64(0)
     previous = np.uint32(0)
     line_start = i = start
     while i < end:

@@ -1,13 +1,14 @@
 """The command line as a user meets it: exit codes, sentences, results on standard output."""
 
 import json
-import subprocess
-import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from florilegium.pipelines.storage import Folder
 
 from tests.commandline import florilegium, florilegium_here
 from tests.pipelines.test_phases import make_corpus, options
@@ -50,7 +51,7 @@ def test_score_returns_every_row_in_order(tmp_path: Path) -> None:
     source = tmp_path / "in.parquet"
     pq.write_table(pa.table({"id": ["a", "b", "c", "d", "e"], "body": texts}), source)
     output = tmp_path / "out.parquet"
-    done = florilegium("score", str(source), "--text-field", "body", "--output", str(output))
+    done = florilegium_here("score", str(source), "--text-field", "body", "--output", str(output))
     assert done.returncode == 0, done.stderr
     table = pq.read_table(output)
     assert table["source_id"].to_pylist() == ["a", "b", "c", "d", "e"]
@@ -83,28 +84,25 @@ def test_wrong_requests_get_a_sentence(arguments: list[str], code: int, sentence
 
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    done = florilegium("run", "quickstart", "--output", str(tmp_path / "file" / "run"), "--workers", "1")
+    done = florilegium_here("run", "quickstart", "--output", str(tmp_path / "file" / "run"), "--workers", "1")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "file" in done.stderr
 
 
-def test_a_full_disk_is_explained(corpus: Path) -> None:
+def test_a_full_disk_is_explained(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/full refuses every byte, so a run whose folder leads there meets a full disk."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    code = (
-        "import errno, sys; from florilegium.pipelines import storage, cli\n"
-        "real = storage.Folder.create\n"
-        "def full(self, name):\n"
-        "    if name.startswith('scored/') and name.endswith('.parquet'):\n"
-        "        open('/dev/full', 'wb', buffering=0).write(b'x')\n"
-        "    return real(self, name)\n"
-        "storage.Folder.create = full\n"
-        "cli.main()"
-    )
-    command = [sys.executable, "-c", code, "run", "forum", *sets(corpus), "-o", f"{corpus.parent}/full", "-w", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    create = Folder.create
+
+    def full(self: Folder, name: str) -> AbstractContextManager[Any]:
+        if name.startswith("scored/") and name.endswith(".parquet"):
+            Path("/dev/full").write_bytes(b"x")
+        return create(self, name)
+
+    monkeypatch.setattr(Folder, "create", full)
+    done = florilegium_here("run", "forum", *sets(corpus), "-o", f"{corpus.parent}/full", "-w", "1")
     assert done.returncode == 1
     assert "the disk is full" in done.stderr
     assert "Traceback" not in done.stderr

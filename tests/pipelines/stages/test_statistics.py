@@ -281,4 +281,5 @@ def test_time_is_linear_in_hostile_text(records: Records, make: Callable[[int], 
 
     small, large = records([make(125_000)]), records([make(1_000_000)])
     stage.apply(small)
-    assert min(cost(large) for _ in range(3)) < 24 * max(min(cost(small) for _ in range(5)), 1e-3)
+    bound = 24 * max(min(cost(small) for _ in range(5)), 1e-3)
+    assert any(cost(large) < bound for _ in range(3))
