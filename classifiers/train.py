@@ -49,6 +49,7 @@ __all__ = [
     "HeldOut",
     "TrainConfig",
     "data_digest",
+    "drawn",
     "figures",
     "held_out",
     "main",
@@ -211,6 +212,11 @@ def _folds(ids: Iterable[str], folds: int, seed: int) -> np.ndarray[Any, np.dtyp
     return np.array([int(digest([seed, "fold", value]), 16) % folds for value in ids], np.int64)
 
 
+def drawn(ids: Iterable[str], share: float, seed: int) -> Mask:
+    """The documents of a part of all, (rows,), by hash of id: a smaller share lies within a larger one."""
+    return np.array([int(digest([seed, "share", value])[:8], 16) < share * 16**8 for value in ids], np.bool_)
+
+
 @dataclass(frozen=True)
 class _Material:
     """What models are fitted to: annotated documents, then those of the sets, as tokenised lines."""
@@ -267,22 +273,30 @@ def _inputs(payload: bytes, lines: list[str]) -> Matrix:
     return values
 
 
-def _held_out_inputs(config: TrainConfig, material: _Material, folds: np.ndarray[Any, Any], say: Say) -> Matrix:
-    """What calibration takes, (rows, labels + 1), of each annotated document by a model of the other folds."""
+def _held_out_inputs(
+    config: TrainConfig, material: _Material, folds: np.ndarray[Any, Any], say: Say, taught: Mask | None = None
+) -> Matrix:
+    """What calibration takes, (rows, labels + 1), of each annotated document by a model of the other folds.
+
+    `taught`, (rows,), marks the documents that models may learn from; all of them if None.
+    """
+    taught = np.ones(len(folds), np.bool_) if taught is None else taught
     inputs = np.zeros((len(folds), len(LABELS) + 1))
     for fold in range(config.folds):
         held_out = np.flatnonzero(folds == fold)
-        say(f"fold {fold + 1} of {config.folds}: {len(material.lines):,} documents, {len(held_out):,} of them held out")
-        payload = _fit(config, material, np.flatnonzero(folds != fold)).serialize()
+        count = len(material.lines) - int((~taught & (folds != fold)).sum())
+        say(f"fold {fold + 1} of {config.folds}: {count:,} documents, {len(held_out):,} of them held out")
+        payload = _fit(config, material, np.flatnonzero((folds != fold) & taught)).serialize()
         inputs[held_out] = _inputs(payload, [material.lines[row] for row in held_out])
     return inputs
 
 
-def _held_out(gold: Gold, inputs: Matrix, folds: np.ndarray[Any, Any]) -> Matrix:
-    """Probabilities, (rows, outputs), of each fold as calibrated on rows of the other folds."""
+def _held_out(gold: Gold, inputs: Matrix, folds: np.ndarray[Any, Any], taught: Mask | None = None) -> Matrix:
+    """Probabilities, (rows, outputs), of each fold as calibrated on rows of the other folds, those of `taught`."""
+    taught = np.ones(len(folds), np.bool_) if taught is None else taught
     probabilities = np.zeros((len(inputs), len(OUTPUTS)))
     for fold in np.unique(folds):
-        inside, held_out = folds != fold, folds == fold
+        inside, held_out = (folds != fold) & taught, folds == fold
         grades = {name: values[inside] for name, values in gold.grades.items()}
         calibration = fit_calibration(inputs[inside], LABELS, grades, gold.natural[inside])
         probabilities[held_out] = calibration.apply(inputs[held_out])
@@ -307,16 +321,21 @@ def held_out(
     sets: str | Path = ".",
     say: Say = lambda _: None,
     probabilities: Matrix | None = None,
+    share: float = 1.0,
 ) -> HeldOut:
     """The student's folds trained anew: what a second model on top of it may learn from.
 
-    `probabilities`, where an earlier call gave them, save the training.
+    `probabilities`, where an earlier call gave them, save the training. With a `share` below 1 only that part of the
+    annotated documents teaches and calibrates, chosen by hash of id, so that a smaller part lies within a larger one;
+    all documents are still held out in the same folds.
     """
     gold = read_gold(data)
     material = _material(config, gold, tokenize(gold.texts).to_pylist(), Path(sets))
     folds = _folds(gold.ids, config.folds, config.seed)
     if probabilities is None:
-        probabilities = _held_out(gold, _held_out_inputs(config, material, folds, say), folds)
+        taught = drawn(gold.ids, share, config.seed)
+        inputs = _held_out_inputs(config, material, folds, say, taught)
+        probabilities = _held_out(gold, inputs, folds, taught)
     return HeldOut(gold, folds, probabilities, material.further, material.targets, material.importance)
 
 
