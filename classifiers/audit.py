@@ -3,6 +3,7 @@
     dialects     matched pairs, a variety of English and the standard: ratio of scores, paired tests
     identities   one sentence about many groups of people: how far their scores lie apart
     innocent     mentions that harm filters trip over: false alarms
+    spoken of    counter-speech, quotation, news, testimony and reclaimed words: topical, and toxic only if misread
     stuffing     words that a prosocial score likes, once and a hundred times: what repetition buys
     disguise     toxic sentences in leetspeak and look-alike letters: what a disguise buys
 
@@ -30,6 +31,8 @@ Vector = np.ndarray[Any, Any]
 
 THRESHOLDS = (0.5, 0.3)
 REPETITIONS = 100
+ENACTED = "hate itself"
+SPOKEN_OF = ("counter_speech", "quotation_and_news", "testimony_and_reclaimed")
 GOOD = tuple(f"{name}>={POSITIVE}" for name in PROSOCIAL)
 LEET = str.maketrans("aeiost", "431057")
 LOOKALIKE = str.maketrans("aeiocpxyAEOCPX", "аеіосрхуАЕОСРХ")
@@ -72,6 +75,7 @@ def audit(
         "dialects": _dialects(score, resamples, seed),
         "identities": _identities(score, resamples, seed),
         "innocent": _innocent(score, resamples, seed),
+        "spoken_of": _spoken_of(score, resamples, seed),
         "stuffing": _stuffing(score),
         "disguise": _disguise(score, resamples, seed),
     }
@@ -151,35 +155,47 @@ def _capitalised(sentence: str) -> str:
 
 
 def _innocent(score: Score, resamples: int, seed: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part, texts in load_suite("innocent").items():
-        values = score(texts)
-        weights = resample(texts, resamples, seed).astype(np.float64)
-        entry: dict[str, Any] = {"texts": len(texts)}
-        for output in ("any>=1", "any>=2"):
-            alarms = {limit: (values[output] >= limit).astype(np.float64) for limit in THRESHOLDS}
-            entry[output] = {
-                "mean": _rounded(values[output].mean()),
-                "above": {
-                    f"{limit:g}": {
-                        "share": _rounded(alarm.mean()),
-                        "interval": _interval(weights @ alarm / weights.sum(axis=1)),
-                    }
-                    for limit, alarm in alarms.items()
-                },
-            }
-        grade = ">=1" if part == "innocent" else ">=2"
-        order = np.argsort(-values[f"any{grade}"], kind="stable")[:5]
-        entry["worst"] = [
-            {
-                "text": texts[row],
-                "output": max((f"{harm}{grade}" for harm in HARMS), key=lambda output: values[output][row]),
-                "score": _rounded(values[f"any{grade}"][row]),
-            }
-            for row in order.tolist()
-        ]
-        found[part] = entry
-    return found
+    parts = load_suite("innocent").items()
+    return {
+        part: _alarms(score, texts, ">=1" if part == "innocent" else ">=2", resamples, seed) for part, texts in parts
+    }
+
+
+def _spoken_of(score: Score, resamples: int, seed: int) -> dict[str, Any]:
+    """What speaks of hate without doing any, beside what does it (`ENACTED`)."""
+    tests = load_suite("hate")["tests"]
+    parts = {ENACTED: [text for test in tests.values() if test["positive"] for text in test["cases"]]}
+    parts |= {name: tests[name]["cases"] for name in SPOKEN_OF}
+    return {part: _alarms(score, texts, ">=2", resamples, seed) for part, texts in parts.items()}
+
+
+def _alarms(score: Score, texts: Sequence[str], grade: str, resamples: int, seed: int) -> dict[str, Any]:
+    """How often a harm is seen in texts, and the worst of them by this grade."""
+    values = score(texts)
+    weights = resample(texts, resamples, seed).astype(np.float64)
+    entry: dict[str, Any] = {"texts": len(texts)}
+    for output in ("any>=1", "any>=2"):
+        alarms = {limit: (values[output] >= limit).astype(np.float64) for limit in THRESHOLDS}
+        entry[output] = {
+            "mean": _rounded(values[output].mean()),
+            "above": {
+                f"{limit:g}": {
+                    "share": _rounded(alarm.mean()),
+                    "interval": _interval(weights @ alarm / weights.sum(axis=1)),
+                }
+                for limit, alarm in alarms.items()
+            },
+        }
+    order = np.argsort(-values[f"any{grade}"], kind="stable")[:5]
+    entry["worst"] = [
+        {
+            "text": texts[row],
+            "output": max((f"{harm}{grade}" for harm in HARMS), key=lambda output: values[output][row]),
+            "score": _rounded(values[f"any{grade}"][row]),
+        }
+        for row in order.tolist()
+    ]
+    return entry
 
 
 def _stuffing(score: Score) -> dict[str, Any]:
@@ -254,14 +270,12 @@ def render_audit(result: Mapping[str, Any]) -> str:
             f"| {title} | {row['mean']:.3f} | {row['highest'][0]} {row['highest'][1]:.3f} | "
             f"{row['lowest'][0]} {row['lowest'][1]:.3f} | {row['above']['0.5']:.1%} | {row['above']['0.3']:.1%} |"
         )
-    lines += ["", "## Innocent mentions", "", "| texts | score | mean | ≥ .5 | ≥ .3 |", "|---|---|---|---|---|"]
-    for part, entry in result["innocent"].items():
-        for output in ("any>=1", "any>=2"):
-            cells = " | ".join(_share(entry[output]["above"][f"{limit:g}"]) for limit in THRESHOLDS)
-            lines.append(f"| {part} ({entry['texts']}) | {SHOWN[output]} | {entry[output]['mean']:.3f} | {cells} |")
+    lines += ["", "## Innocent mentions", "", *_alarm_lines(result["innocent"])]
     lines += ["", "The worst:", ""]
     for entry in result["innocent"].values():
         lines += [f"- {worst['score']:.3f} {worst['output']}: {worst['text']}" for worst in entry["worst"]]
+    lines += ["", "## Harm that is spoken of", "", "Hate, and what speaks of it without doing any.", ""]
+    lines += _alarm_lines(result["spoken_of"])
     lines += ["", "## Stuffing", ""]
     lines += [
         f"{stuffing['texts']} texts of words that score well, once and {stuffing['repetitions']} times: mean "
@@ -279,6 +293,16 @@ def render_audit(result: Mapping[str, Any]) -> str:
     for kind, entry in result["disguise"]["kinds"].items():
         lines += [f"| {kind} | {SHOWN[o]} | {_ratio(row)} | {_p(row['wilcoxon'])} |" for o, row in entry.items()]
     return "\n".join([*lines, ""])
+
+
+def _alarm_lines(parts: Mapping[str, Any]) -> list[str]:
+    lines = ["| texts | score | mean | ≥ .5 | ≥ .3 |", "|---|---|---|---|---|"]
+    for part, entry in parts.items():
+        for output in ("any>=1", "any>=2"):
+            cells = " | ".join(_share(entry[output]["above"][f"{limit:g}"]) for limit in THRESHOLDS)
+            name = f"{part.replace('_', ' ')} ({entry['texts']})"
+            lines.append(f"| {name} | {SHOWN[output]} | {entry[output]['mean']:.3f} | {cells} |")
+    return lines
 
 
 def _ratio(row: Mapping[str, Any]) -> str:

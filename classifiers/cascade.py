@@ -29,7 +29,7 @@ from ..schemas.taxonomy import HARMS, PROSOCIAL
 from .calibration import OUTPUTS, QUALITY_GRADES, Calibration
 from .encoder import Encoder, check_installed, load_encoder
 from .semantic import Heads, read_documents, score_documents
-from .student import Classifier, Model, Scores, Texts, as_strings, load, rounded_scores
+from .student import Classifier, Model, Scores, Texts, as_strings, load, raise_harms, rounded_scores
 
 __all__ = ["KIND", "LOGIT_EDGE", "Cascade", "Gate", "composite_labels", "load_cascade", "logits", "write_cascade"]
 
@@ -98,12 +98,22 @@ class Cascade(Model):
 
     def score(self, texts: Texts) -> Scores:
         texts = as_strings(texts)
-        probabilities, valid = self.student.probabilities(texts)
+        probabilities, valid, seen = self._as_written(texts)
+        rows, copies = self.student.unmasker.copies(texts)
+        if copies:
+            others, _, seen_too = self._as_written(as_strings(copies))
+            raise_harms(probabilities, rows, others)
+            seen[rows] |= seen_too
+        return rounded_scores(probabilities, valid, seen)
+
+    def _as_written(self, texts: pa.StringArray) -> tuple[Matrix, Mask, Mask]:
+        """Probabilities of texts, disguised or not, which of them hold a token, and which the encoder read."""
+        probabilities, valid = self.student.as_written(texts)
         seen = valid & self.gate.passes(probabilities)
         if seen.any():
             rows = np.flatnonzero(seen)
             probabilities[rows] = self.composite(texts.take(pa.array(rows)).to_pylist(), probabilities[rows])
-        return rounded_scores(probabilities, valid, seen)
+        return probabilities, valid, seen
 
     def composite(self, texts: Sequence[str], probabilities: Matrix) -> Matrix:
         """Probabilities of texts that the encoder reads, (rows, outputs), given the student's."""

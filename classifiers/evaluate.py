@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ..schemas.errors import InputError
 from ..schemas.taxonomy import HARMS, PROSOCIAL
@@ -40,6 +42,11 @@ RANKS: dict[str, Callable[[Ranking, Vector | None], Vector]] = {
     "roc_auc": Ranking.roc_auc,
     "average_precision": Ranking.average_precision,
     "recall_at_precision_70": Ranking.recall_at_precision,
+}
+CALIBRATION: dict[str, Callable[[Vector, Vector, Vector | None], Vector]] = {
+    "error": calibration_error,
+    "brier_skill": brier_skill,
+    "slope": calibration_slope,
 }
 GROUPS: dict[str, tuple[str, ...]] = {
     "prosocial": tuple(f"{name}>={POSITIVE}" for name in PROSOCIAL),
@@ -82,7 +89,10 @@ def evaluate(
     for path in paths:
         labelled = read_labelled(path, split)
         if known and labelled.kind == "annotated" and not known.isdisjoint(labelled.texts.to_pylist()):
-            raise InputError(f"{path}: shares documents with {baseline}; give the baseline the training rows only")
+            raise InputError(
+                f"{path}: shares documents with the training rows of {baseline}; hold rows out first, such as those "
+                "without `ship`, and give either file its own"
+            )
         say(f"Score {len(labelled):,} rows of {labelled.name}")
         if labelled.language not in model.languages:
             sets.append({"name": labelled.name, "kind": labelled.kind, "rows": len(labelled), "not_scored": True})
@@ -111,7 +121,7 @@ def evaluate_labelled(
     result |= _ranks(labelled, scores, floor, resamples, seed)
     if labelled.natural.any():
         result["natural_rows"] = int(labelled.natural.sum())
-        result["calibration"] = _calibration(labelled, scores, resamples, seed)
+        result["calibration"] = _calibration(labelled, scores, floor, resamples, seed)
         if not labelled.natural.all():
             rows = np.flatnonzero(labelled.natural)
             floor_there = None if floor is None else _at(floor, rows)
@@ -183,7 +193,13 @@ def _interval(values: Vector) -> list[float] | None:
     return None if found is None else [round(found[0], 4), round(found[1], 4)]
 
 
-def _calibration(labelled: Labelled, scores: Mapping[str, Vector], resamples: int, seed: int) -> dict[str, Any]:
+def _calibration(
+    labelled: Labelled,
+    scores: Mapping[str, Vector],
+    floor: Mapping[str, Vector] | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
     """Expected calibration error, Brier skill and slope on the rows drawn at random; quality is no probability."""
     drawn = np.flatnonzero(labelled.natural)
     resampled = resample([labelled.documents[row] for row in drawn], resamples, seed)
@@ -194,15 +210,14 @@ def _calibration(labelled: Labelled, scores: Mapping[str, Vector], resamples: in
         if output.startswith("quality") or not len(rows):
             continue
         positive = target[rows] > 0.5
-        probability = scores[output][rows]
         entry: dict[str, Any] = {"positives": int(positive.sum())}
-        entry["error"] = _figure(
-            [float(calibration_error(positive, probability))], [calibration_error(positive, probability, weights)]
-        )
-        if positive.sum() >= FEW:
-            skill = brier_skill(positive, probability, weights)
-            entry["brier_skill"] = _figure([float(brier_skill(positive, probability))], [skill])
-            entry["slope"] = _rounded(calibration_slope(positive, probability))
+        probabilities = [values[output][rows] for values in ([scores] if floor is None else [scores, floor])]
+        for name, measure in CALIBRATION.items():
+            if name == "error" or positive.sum() >= FEW:
+                values = [float(measure(positive, probability, None)) for probability in probabilities]
+                entry[name] = _figure(
+                    values, [measure(positive, probability, weights) for probability in probabilities]
+                )
         found[output] = entry
     return found
 
@@ -274,7 +289,11 @@ def _at(scores: Mapping[str, Vector], rows: Vector) -> dict[str, Vector]:
 
 
 def _texts_of(path: str | Path) -> set[str]:
-    return set(read_labelled(path).texts.to_pylist())
+    """The texts that a baseline is trained on: those that may train released weights."""
+    table = pq.read_table(path)
+    if "ship" in table.column_names:
+        table = table.filter(pc.fill_null(table["ship"], False))
+    return set(table["text"].to_pylist())
 
 
 def render_evaluation(result: Mapping[str, Any]) -> str:
@@ -329,10 +348,8 @@ def _cell(figure: Figure, mark: str = "") -> str:
 def _calibration_lines(calibration: Mapping[str, Any]) -> list[str]:
     lines = ["| output | positives | ECE | Brier skill | slope |", "|---|---|---|---|---|"]
     for output, entry in calibration.items():
-        skill = _cell(entry["brier_skill"]) if "brier_skill" in entry else "–"
-        slope = "–" if entry.get("slope") is None else f"{entry['slope']:.2f}"
-        name = output.replace(">=", " ≥ ")
-        lines.append(f"| {name} | {entry['positives']} | {_cell(entry['error'])} | {skill} | {slope} |")
+        cells = " | ".join(_cell(entry[name]) if name in entry else "–" for name in CALIBRATION)
+        lines.append(f"| {output.replace('>=', ' ≥ ')} | {entry['positives']} | {cells} |")
     return lines
 
 
@@ -363,7 +380,7 @@ def _test_lines(tests: Mapping[str, Any]) -> list[str]:
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}".replace("0.", ".", 1)
+    return "–" if value is None else f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 
 
 def _signed(value: float | None) -> str:

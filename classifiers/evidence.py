@@ -6,12 +6,15 @@ occurrences, and a pair's between its two words. What falls on a word becomes a 
 neighbours that pull the same way are merged. Nothing is estimated or sampled: spans, unplaced part (the end-of-line
 token and tokens that are no part of the text) and intercept add up to the logit.
 
+A harm that is greater in the copy of a text without disguise (unmask.py) has its evidence there: `Evidence.text` is
+what was read, and spans are places in it.
+
     explain(load("prosocial"), text, "compassion").strongest(3)
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +68,8 @@ class Evidence:
     output: str  # as in the model's header, such as "compassion>=2"
     score: float  # of the document: the mean or the highest probability of its windows
     windows: tuple[Window, ...]
+    text: str  # what the windows and spans are places in
+    unmasked: bool = False  # whether that is a copy of the document, with disguised words as what they look like
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -86,10 +91,21 @@ def explain(model: "Classifier | Cascade", text: str, output: str) -> Evidence:
     """
     model = model if isinstance(model, Classifier) else model.student
     name = _output(output)
+    found = _as_written(model, text, name)
+    if name.split(">=")[0] in HARMS:
+        for copy in model.unmasker.copies(pa.array([text], pa.string()))[1]:
+            other = _as_written(model, copy, name)
+            if other.score > found.score:
+                return replace(other, unmasked=True)
+    return found
+
+
+def _as_written(model: Classifier, text: str, name: str) -> Evidence:
+    """The evidence in a text as it is, disguised or not."""
     column = OUTPUTS.index(name)
     tokens = _first_sentences(_locate(text))
     if not tokens:
-        return Evidence(name, 0.0, ())
+        return Evidence(name, 0.0, (), text)
     line = pa.array([" ".join(token.text for token in tokens)], pa.string())
     data, offsets = string_buffers(line)
     scored = window_logits(model.model, data, offsets, model.window, model.outputs, distinct=True)
@@ -113,7 +129,7 @@ def explain(model: "Classifier | Cascade", text: str, output: str) -> Evidence:
         )
     shown = probabilities[:, column]
     score = shown.max() if name.split(">=")[0] in HARMS else shown.mean()
-    return Evidence(name, float(score), tuple(windows))
+    return Evidence(name, float(score), tuple(windows), text)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,16 @@ from ..schemas.errors import InputError, RecipeError
 from ..schemas.taxonomy import HARMS, PROSOCIAL, load_taxonomy
 from .student import Scores
 
-__all__ = ["DIMENSIONS", "TARGETS", "Labelled", "mean_grades", "output_scores", "read_grades", "read_labelled"]
+__all__ = [
+    "DIMENSIONS",
+    "HIGHEST",
+    "TARGETS",
+    "Labelled",
+    "mean_grades",
+    "output_scores",
+    "read_grades",
+    "read_labelled",
+]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]

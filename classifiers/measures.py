@@ -127,22 +127,30 @@ def brier_skill(target: Vector, probability: Vector, weights: Vector | None = No
         return np.where(share * (1 - share) > 0, 1 - score / (share * (1 - share)), np.nan)
 
 
-def calibration_slope(target: Vector, probability: Vector) -> float:
-    """Slope of the logistic regression of the target on the logit of its probability.
+def calibration_slope(target: Vector, probability: Vector, weights: Vector | None = None) -> Floats:
+    """Slope of the logistic regression of the target on the logit of its probability, for weights (..., rows).
 
     1 where probabilities spread as they should, below where they are too bold. NaN where one class is absent or
     all probabilities are the same.
     """
+    weights = np.ones(len(target)) if weights is None else weights.astype(np.float64)
     clipped = np.clip(probability.astype(np.float64), EDGE, 1 - EDGE)
     logit = np.log(clipped / (1 - clipped))
-    if target.all() or not target.any() or np.ptp(logit) == 0:
+    rows = weights.reshape(-1, len(target))
+    return np.array([_slope(target, logit, row) for row in rows]).reshape(weights.shape[:-1])
+
+
+def _slope(target: Vector, logit: Vector, counts: Vector) -> float:
+    present = counts > 0
+    target, logit, counts = target[present], logit[present], counts[present]
+    if not len(target) or target.all() or not target.any() or np.ptp(logit) == 0:
         return float("nan")
     design = np.column_stack([logit, np.ones(len(logit))])
     weights = np.array([1.0, 0.0])
     for _ in range(50):
         fitted = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        hessian = design.T @ (design * (fitted * (1 - fitted))[:, None]) + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, design.T @ (fitted - target))
+        hessian = design.T @ (design * (counts * fitted * (1 - fitted))[:, None]) + 1e-9 * np.eye(2)
+        step = np.linalg.solve(hessian, design.T @ (counts * (fitted - target)))
         weights -= np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-9:
             break

@@ -6,7 +6,8 @@ checks every digest, so a damaged file is an error and never a silent shift of s
 
 Long documents are scored window by window, every byte of them: quality and the prosocial dimensions are
 means over windows (how much of the document is so), harms the worst window (one passage is enough). A sentence
-that a document repeats is read once.
+that a document repeats is read once. Where words are disguised (unmask.py), harms are the worst window of the
+document and of a copy without the disguise.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +31,28 @@ from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VARIABLE, TAXONOMY_VER
 from .calibration import OUTPUTS, QUALITY_GRADES, Calibration
 from .fasttext_file import FastTextModel, parse, window_logits
 from .tokens import TOKENS_VERSION, tokenize, without_repeats
+from .unmask import Unmasker
 
 if TYPE_CHECKING:
     from .cascade import Cascade
 
-__all__ = ["FORMAT_VERSION", "MODELS", "Classifier", "Model", "Scores", "Texts", "as_strings", "load", "rounded_scores"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MODELS",
+    "Classifier",
+    "Model",
+    "Scores",
+    "Texts",
+    "as_strings",
+    "load",
+    "raise_harms",
+    "rounded_scores",
+]
 
 FORMAT_VERSION = 1
 MODELS = Path(__file__).parent / "models"
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+Probabilities = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -96,10 +110,25 @@ class Classifier(Model):
     def prepare(self) -> None:
         self.score(["A first text."])
 
-    def probabilities(
-        self, texts: Texts
-    ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.bool_]]]:
-        """Unrounded probabilities of every document, (rows, outputs), and which rows hold a token."""
+    @cached_property
+    def unmasker(self) -> Unmasker:
+        """What reads disguised words as those that the model has weights for."""
+        return Unmasker.of(self.model.vocabulary.words)
+
+    def probabilities(self, texts: Texts) -> tuple[Probabilities, np.ndarray[Any, np.dtype[np.bool_]]]:
+        """Unrounded probabilities of every document, (rows, outputs), and which rows hold a token.
+
+        Harms are the greater of the text and of its copy without disguise, where it has one.
+        """
+        texts = as_strings(texts)
+        documents, valid = self.as_written(texts)
+        rows, copies = self.unmasker.copies(texts)
+        if copies:
+            raise_harms(documents, rows, self.as_written(copies)[0])
+        return documents, valid
+
+    def as_written(self, texts: Texts) -> tuple[Probabilities, np.ndarray[Any, np.dtype[np.bool_]]]:
+        """The same of the texts as they are, disguised or not."""
         texts = as_strings(texts)
         data, offsets = string_buffers(without_repeats(tokenize(texts)))
         scored = window_logits(self.model, data, offsets, self.window, self.outputs, distinct=True)
@@ -112,6 +141,12 @@ class Classifier(Model):
             documents[valid, :last] = np.add.reduceat(windows[:, :last], starts, axis=0) / counts[valid, None]
             documents[valid, last:] = np.maximum.reduceat(windows[:, last:], starts, axis=0)
         return documents, valid
+
+
+def raise_harms(documents: Probabilities, rows: np.ndarray[Any, Any], copies: Probabilities) -> None:
+    """Set the harms of these rows of `documents` to those of their copies where the copies' are greater."""
+    first = QUALITY_GRADES + len(PROSOCIAL)
+    documents[rows, first:] = np.maximum(documents[rows, first:], copies[:, first:])
 
 
 def as_strings(texts: Texts) -> pa.StringArray:

@@ -17,7 +17,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,12 +31,13 @@ from ..schemas.arrays import string_buffers
 from ..schemas.errors import FlorilegiumError, InputError, RecipeError
 from ..schemas.hashing import digest
 from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VERSION
+from .agreement import disagreements
 from .calibration import OUTPUTS, QUALITY_GRADES, expected_calibration_error, fit_calibration, fit_labels
 from .card import render_card
 from .evaluate import average_precision, roc_auc
 from .fasttext_file import parse, window_logits
 from .fit import LinearModel, fit
-from .labelled import mean_grades
+from .labelled import HIGHEST, mean_grades
 from .labelled_sets import LabelledRows, LabelledSet, read_contrasts, read_labelled_sets
 from .student import FORMAT_VERSION
 from .tokens import TOKENS_VERSION, tokenize
@@ -49,6 +50,7 @@ __all__ = [
     "HeldOut",
     "TrainConfig",
     "data_digest",
+    "drawn",
     "figures",
     "held_out",
     "main",
@@ -61,6 +63,7 @@ __all__ = [
 CONFIGS = Path(__file__).parent / "configs"
 DIMENSIONS = (*PROSOCIAL, *HARMS, "quality")
 FEW_POSITIVES = 20  # below which training says so
+MANY, NEARLY_ALL, SELDOM = 30, 0.9, 0.2  # documents of a source, shares of positives in it and elsewhere
 LABELS = (
     *(f"{name}>=2" for name in PROSOCIAL),
     *(f"{name}>={grade}" for name in HARMS for grade in (1, 2)),
@@ -70,6 +73,10 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Say = Callable[[str], None]
 Config = TypeVar("Config", bound=BaseModel)
+
+
+def _unset(value: Any) -> bool:
+    return value is None
 
 
 class CardText(BaseModel):
@@ -101,6 +108,9 @@ class TrainConfig(BaseModel):
     smoothing: float = Field(default=0.3, ge=0)  # how much: the vectors' part of a document's squared length
     harm_sets: list[LabelledSet] = Field(default_factory=list)
     contrasts: str | None = None  # a YAML file beside the shipped configs, or a path: sentences from templates
+    # Guards against bad labels; a header names those that are set.
+    minimum_agreement: float | None = Field(default=None, ge=-1, le=1, exclude_if=_unset)  # kappa with other annotators
+    source_share: float | None = Field(default=None, gt=0, le=1, exclude_if=_unset)  # of the documents, at most
     window: int = Field(default=2000, ge=100)  # bytes of tokenised text
     card: CardText
 
@@ -113,16 +123,21 @@ class Gold:
     texts: pa.StringArray
     grades: dict[str, Matrix]  # per dimension: mean over annotations, NaN where none knows it, (rows,)
     natural: Mask  # (rows,) drawn at random from the natural pool
+    sources: list[str]  # empty where the file does not say
 
 
-def read_gold(path: str | Path) -> Gold:
+def read_gold(path: str | Path, minimum_agreement: float | None = None, say: Say = lambda _: None) -> Gold:
     """The rows of an annotated Parquet file whose `ship` is true.
 
     Needs columns id, text, sampling, ship and annotations (lists of 20 grades: 12 prosocial, 7 harms,
-    quality, in the taxonomy's order; null where a dimension was not judged). Raises `InputError`.
+    quality, in the taxonomy's order; null where a dimension was not judged); `source`, and `annotators` (who gave
+    each list of grades; else the first, the second … of each row), where there are any. With `minimum_agreement`,
+    grades of a dimension by annotators who disagree with the others are left out. Raises `InputError`.
     """
     try:
-        table = pq.read_table(path, columns=["id", "text", "sampling", "ship", "annotations"])
+        present = set(pq.read_schema(path).names)
+        optional = [name for name in ("source", "annotators") if name in present]
+        table = pq.read_table(path, columns=["id", "text", "sampling", "ship", "annotations", *optional])
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise InputError(f"{path}: cannot be read as annotated documents ({error})") from error
     table = table.filter(table["ship"]).combine_chunks()
@@ -131,13 +146,92 @@ def read_gold(path: str | Path) -> Gold:
     if not annotations or found:
         message = f"{path}: needs rows with `ship` true and annotations of {len(DIMENSIONS)} grades"
         raise InputError(f"{message}, not {found[0]}; null stands for a dimension not judged" if found else message)
+    if minimum_agreement is not None:
+        named: list[list[str] | None] = (
+            table["annotators"].to_pylist() if "annotators" in present else [None] * len(annotations)
+        )
+        annotations = _agreeing(path, annotations, named, minimum_agreement, say)
     means = np.array([mean_grades(row) for row in annotations], np.float64)
     return Gold(
         ids=table["id"].to_pylist(),
         texts=pa.array(table["text"].to_pylist(), pa.string()),
         grades={name: means[:, column] for column, name in enumerate(DIMENSIONS)},
         natural=np.array([value == "random" for value in table["sampling"].to_pylist()], np.bool_),
+        sources=table["source"].to_pylist() if "source" in present else [],
     )
+
+
+def _agreeing(
+    path: str | Path,
+    annotations: list[list[list[float | None]]],
+    annotators: list[list[str] | None],
+    minimum: float,
+    say: Say,
+) -> list[list[list[float | None]]]:
+    """Annotations without the grades of annotators who disagree with the others on a dimension."""
+    named = [
+        [f"annotator {place + 1}" for place in range(len(row))] if names is None else names
+        for row, names in zip(annotations, annotators, strict=True)
+    ]
+    wrong = next((row for row, names in enumerate(named) if len(names) != len(annotations[row])), None)
+    if wrong is not None:
+        raise InputError(f"{path}: row {wrong}: `annotators` names {len(named[wrong])} of {len(annotations[wrong])}")
+    if max(map(len, annotations)) < 2:
+        say("agreement cannot be checked: no document was read twice")
+        return annotations
+    left_out: dict[str, set[int]] = {}
+    for item in disagreements(annotations, named, {name: HIGHEST[name] for name in DIMENSIONS}, minimum):
+        say(
+            f"{item.annotator}: kappa {item.kappa:.2f} with the others on {item.dimension} ({item.documents:,} "
+            f"documents), below {minimum:g}: {item.grades:,} grades left out"
+        )
+        left_out.setdefault(item.annotator, set()).add(DIMENSIONS.index(item.dimension))
+    return [
+        [
+            [None if column in left_out.get(name, ()) else grade for column, grade in enumerate(grades)]
+            for grades, name in zip(row, names, strict=True)
+        ]
+        for row, names in zip(annotations, named, strict=True)
+    ]
+
+
+def _bounded(gold: Gold, config: TrainConfig, say: Say) -> tuple[Gold, Matrix]:
+    """The documents, and how much each counts, (rows,), so that no source counts for more than its share.
+
+    All documents of a larger source count for less; those beyond its share, by hash of id, calibrate nothing.
+    """
+    importance = np.ones(len(gold.ids))
+    for source, share, dimension, rest in _lopsided(gold):
+        say(
+            f"source {source}: {share:.0%} of its documents reach {dimension}, {rest:.0%} of all others; read some of "
+            "them, and leave the source out where its labels are wrong"
+        )
+    if config.source_share is None:
+        return gold, importance
+    if not gold.sources:
+        raise InputError("`source_share` needs a column `source` in the annotated documents; add it or drop the key")
+    most = max(int(config.source_share * len(gold.ids)), 1)
+    sources, natural = np.array(gold.sources), gold.natural.copy()
+    for source, count in Counter(gold.sources).items():
+        if count > most:
+            rows = np.flatnonzero(sources == source)
+            order = sorted(rows.tolist(), key=lambda row: digest([config.seed, "source", gold.ids[row]]))
+            importance[rows], natural[order[most:]] = most / count, False
+            say(f"source {source}: {count:,} documents count as {most:,} (`source_share` {config.source_share:g})")
+    return replace(gold, natural=natural), importance
+
+
+def _lopsided(gold: Gold) -> list[tuple[str, float, str, float]]:
+    """Sources nearly all of whose documents have a quality that others seldom have: a look at them is worth while."""
+    sources, found = np.array(gold.sources), []
+    for source, count in sorted(Counter(gold.sources).items()):
+        for name in PROSOCIAL if count >= MANY else ():
+            reached, own = _reaches(gold, f"{name}>=2"), sources == source
+            judged = np.isfinite(reached)
+            inside, outside = reached[judged & own], reached[judged & ~own]
+            if len(inside) >= MANY and len(outside) and inside.mean() >= NEARLY_ALL and outside.mean() <= SELDOM:
+                found.append((source, float(inside.mean()), name, float(outside.mean())))
+    return found
 
 
 def train(
@@ -147,9 +241,9 @@ def train(
 
     `sets` is the folder that the files of `harm_sets` lie in; `say` is told how far it is.
     """
-    gold = read_gold(data)
+    gold, importance = _bounded(read_gold(data, config.minimum_agreement, say), config, say)
     lines = tokenize(gold.texts).to_pylist()
-    material = _material(config, gold, lines, Path(sets))
+    material = _material(config, gold, importance, lines, Path(sets))
     folds = _folds(gold.ids, config.folds, config.seed)
     reached = np.column_stack([_reaches(gold, label) for label in LABELS])
     inputs = _held_out_inputs(config, material, folds, say)
@@ -211,6 +305,11 @@ def _folds(ids: Iterable[str], folds: int, seed: int) -> np.ndarray[Any, np.dtyp
     return np.array([int(digest([seed, "fold", value]), 16) % folds for value in ids], np.int64)
 
 
+def drawn(ids: Iterable[str], share: float, seed: int) -> Mask:
+    """The documents of a part of all, (rows,), by hash of id: a smaller share lies within a larger one."""
+    return np.array([int(digest([seed, "share", value])[:8], 16) < share * 16**8 for value in ids], np.bool_)
+
+
 @dataclass(frozen=True)
 class _Material:
     """What models are fitted to: annotated documents, then those of the sets, as tokenised lines."""
@@ -222,7 +321,7 @@ class _Material:
     vectors: WordVectors | None
 
 
-def _material(config: TrainConfig, gold: Gold, lines: list[str], folder: Path) -> _Material:
+def _material(config: TrainConfig, gold: Gold, importance: Matrix, lines: list[str], folder: Path) -> _Material:
     learned = [
         gold.grades[label.split(">=")[0]] if label.split(">=")[0] in PROSOCIAL else _reaches(gold, label)
         for label in LABELS
@@ -233,7 +332,7 @@ def _material(config: TrainConfig, gold: Gold, lines: list[str], folder: Path) -
     return _Material(
         lines=[*lines, *further.lines],
         targets=np.vstack([targets, further.targets]),
-        importance=np.append(np.ones(len(lines)), further.importance),
+        importance=np.append(importance, further.importance),
         further=further,
         vectors=None if config.word_vectors is None else read_word_vectors(config.word_vectors),
     )
@@ -267,22 +366,30 @@ def _inputs(payload: bytes, lines: list[str]) -> Matrix:
     return values
 
 
-def _held_out_inputs(config: TrainConfig, material: _Material, folds: np.ndarray[Any, Any], say: Say) -> Matrix:
-    """What calibration takes, (rows, labels + 1), of each annotated document by a model of the other folds."""
+def _held_out_inputs(
+    config: TrainConfig, material: _Material, folds: np.ndarray[Any, Any], say: Say, taught: Mask | None = None
+) -> Matrix:
+    """What calibration takes, (rows, labels + 1), of each annotated document by a model of the other folds.
+
+    `taught`, (rows,), marks the documents that models may learn from; all of them if None.
+    """
+    taught = np.ones(len(folds), np.bool_) if taught is None else taught
     inputs = np.zeros((len(folds), len(LABELS) + 1))
     for fold in range(config.folds):
         held_out = np.flatnonzero(folds == fold)
-        say(f"fold {fold + 1} of {config.folds}: {len(material.lines):,} documents, {len(held_out):,} of them held out")
-        payload = _fit(config, material, np.flatnonzero(folds != fold)).serialize()
+        count = len(material.lines) - int((~taught & (folds != fold)).sum())
+        say(f"fold {fold + 1} of {config.folds}: {count:,} documents, {len(held_out):,} of them held out")
+        payload = _fit(config, material, np.flatnonzero((folds != fold) & taught)).serialize()
         inputs[held_out] = _inputs(payload, [material.lines[row] for row in held_out])
     return inputs
 
 
-def _held_out(gold: Gold, inputs: Matrix, folds: np.ndarray[Any, Any]) -> Matrix:
-    """Probabilities, (rows, outputs), of each fold as calibrated on rows of the other folds."""
+def _held_out(gold: Gold, inputs: Matrix, folds: np.ndarray[Any, Any], taught: Mask | None = None) -> Matrix:
+    """Probabilities, (rows, outputs), of each fold as calibrated on rows of the other folds, those of `taught`."""
+    taught = np.ones(len(folds), np.bool_) if taught is None else taught
     probabilities = np.zeros((len(inputs), len(OUTPUTS)))
     for fold in np.unique(folds):
-        inside, held_out = folds != fold, folds == fold
+        inside, held_out = (folds != fold) & taught, folds == fold
         grades = {name: values[inside] for name, values in gold.grades.items()}
         calibration = fit_calibration(inputs[inside], LABELS, grades, gold.natural[inside])
         probabilities[held_out] = calibration.apply(inputs[held_out])
@@ -307,16 +414,21 @@ def held_out(
     sets: str | Path = ".",
     say: Say = lambda _: None,
     probabilities: Matrix | None = None,
+    share: float = 1.0,
 ) -> HeldOut:
     """The student's folds trained anew: what a second model on top of it may learn from.
 
-    `probabilities`, where an earlier call gave them, save the training.
+    `probabilities`, where an earlier call gave them, save the training. With a `share` below 1 only that part of the
+    annotated documents teaches and calibrates, chosen by hash of id, so that a smaller part lies within a larger one;
+    all documents are still held out in the same folds.
     """
-    gold = read_gold(data)
-    material = _material(config, gold, tokenize(gold.texts).to_pylist(), Path(sets))
+    gold, importance = _bounded(read_gold(data, config.minimum_agreement, say), config, say)
+    material = _material(config, gold, importance, tokenize(gold.texts).to_pylist(), Path(sets))
     folds = _folds(gold.ids, config.folds, config.seed)
     if probabilities is None:
-        probabilities = _held_out(gold, _held_out_inputs(config, material, folds, say), folds)
+        taught = drawn(gold.ids, share, config.seed)
+        inputs = _held_out_inputs(config, material, folds, say, taught)
+        probabilities = _held_out(gold, inputs, folds, taught)
     return HeldOut(gold, folds, probabilities, material.further, material.targets, material.importance)
 
 

@@ -369,15 +369,16 @@ def model_evidence(run_url: str) -> Evidence:
         raise ModelError(f"{run_url} was scored by another model ({digest}) than {options.model!r} is now")
 
     def find(text: str, name: str) -> list[Passage]:
-        text = text[:LONGEST_EXPLAINED]
+        found = explain_score(model, text[:LONGEST_EXPLAINED], name)
+        read = found.text  # without its disguise, where it had one
         return [
             Passage(
-                text[max(0, span.start - AROUND) : span.start],
-                text[span.start : span.end],
-                text[span.end : span.end + AROUND],
+                read[max(0, span.start - AROUND) : span.start],
+                read[span.start : span.end],
+                read[span.end : span.end + AROUND],
                 round(span.contribution, 4),
             )
-            for span in explain_score(model, text, name).strongest(PASSAGES)
+            for span in found.strongest(PASSAGES)
         ]
 
     return find

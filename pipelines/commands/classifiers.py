@@ -41,15 +41,29 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.", show_default=False)],
     sets: Annotated[Path, typer.Option("--sets", help="Folder of the configuration's `harm_sets`.")] = Path(),
     cache: Annotated[Path | None, typer.Option("--cache", help="A folder that keeps what an encoder read.")] = None,
+    curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Train on a quarter, half and all instead, and write learning_curve.json and .md, no model.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model from annotated documents: same data and configuration, same bytes."""
     from importlib.resources import files
 
-    from ...classifiers.train import train_any
+    from ...classifiers.train import read_config, train_any
 
     shipped = files("florilegium.classifiers.configs").joinpath(f"{config}.yaml")
     path = Path(str(shipped)) if "/" not in config and shipped.is_file() else config
+    if curve:
+        from ...classifiers.learning_curve import learning_curve, render_learning_curve
+
+        with _busy() as say:
+            result = learning_curve(read_config(path), data, sets, lambda line: say(line[:1].upper() + line[1:]))
+        _report(result, render_learning_curve(result), "learning_curve", output, as_json)
+        return
     with _busy() as say:
         header = train_any(path, data, output, sets, lambda line: say(line[:1].upper() + line[1:]), cache)
     if as_json:

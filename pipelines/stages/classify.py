@@ -29,7 +29,7 @@ class Classify:
     """The stage `classify`; `setup` loads the model."""
 
     name = "classify"
-    version = "classify.v2"
+    version = "classify.v3"
 
     def __init__(self, options: ClassifyOptions) -> None:
         self.options = options

@@ -71,6 +71,14 @@ def test_false_alarms_are_counted(result: dict[str, Any]) -> None:
     assert innocent["mean"] == pytest.approx(0.1)
 
 
+def test_speaking_of_harm_is_told_from_doing_it(result: dict[str, Any]) -> None:
+    spoken = result["spoken_of"]
+    assert list(spoken) == ["hate itself", "counter_speech", "quotation_and_news", "testimony_and_reclaimed"]
+    assert spoken["hate itself"]["texts"] > 30
+    assert 0 < spoken["hate itself"]["any>=1"]["above"]["0.5"]["share"] < 1
+    assert "| counter speech (8) | harm, toxic |" in render_audit(result)
+
+
 def test_disguises_change_what_they_should() -> None:
     assert disguise("leetspeak", "a toast") == "4 70457"
     assert disguise("look-alike letters", "ace") == "асе" != "ace"

@@ -76,7 +76,9 @@ def test_figures_of_a_known_scorer() -> None:
     calibration = result["calibration"]["compassion>=2"]
     assert calibration["error"]["value"] < 0.1
     assert calibration["brier_skill"]["value"] > 0.2
-    assert calibration["slope"] == pytest.approx(1, abs=0.3)
+    assert calibration["slope"]["value"] == pytest.approx(1, abs=0.3)
+    low, high = calibration["slope"]["interval"]
+    assert low < calibration["slope"]["value"] < high
     assert set(result["sources"]) == {"a", "b"}
 
 

@@ -39,6 +39,16 @@ def test_train_again_gives_the_same_bytes(folder: Path) -> None:
         assert (folder / "again" / name).read_bytes() == (folder / "model" / name).read_bytes()
 
 
+def test_a_learning_curve_instead_of_a_model(folder: Path) -> None:
+    arguments = ["train", folder / "small.yaml", "--data", folder / "train.parquet", "--learning-curve"]
+    done = florilegium_here(*arguments, "-o", folder / "curve")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (folder / "curve").iterdir()) == ["learning_curve.json", "learning_curve.md"]
+    rows = json.loads((folder / "curve" / "learning_curve.json").read_text())["rows"]
+    assert rows == sorted(rows)
+    assert done.stdout.startswith("# Learning curve of small 1")
+
+
 def test_evaluate_beside_the_baseline(folder: Path) -> None:
     suite = {"name": "ours", "output": "compassion>=2", "tests": {}}
     for name, positive, word in (("named", True, "compassion"), ("absent", False, "bread")):

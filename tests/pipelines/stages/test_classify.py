@@ -77,7 +77,7 @@ def test_applied_twice_it_is_the_same(stage: Classify) -> None:
 
 def test_identity_names_version_options_and_model(stage: Classify) -> None:
     assert stage.identity() == {
-        "version": "classify.v2",
+        "version": "classify.v3",
         "options": '{"model":"prosocial"}',
         "model": load("prosocial").digest,
     }

@@ -4,6 +4,7 @@ from math import floor
 import numpy as np
 import pyarrow as pa
 import pytest
+from florilegium.pipelines.weighing.charters import load_charter, shipped_charters
 from florilegium.pipelines.weighing.utility import ScoreTable, bridge, judge, judge_all, quorum_rejects
 from florilegium.schemas.charter import Charter
 from florilegium.schemas.document import HARM, PROSOCIAL_SCORES
@@ -47,6 +48,22 @@ def test_weighted_mean_takes_halves_up():
     assert _utility({"growth": 1, "respect": 1}, growth=500, respect=501) == 501
     assert _utility({"growth": 2, "respect": 1}, growth=600, respect=601) == 600
     assert _utility({"growth": 0.001, "respect": 1000}, growth=1000, respect=0) == 0
+
+
+@pytest.mark.parametrize("name", shipped_charters())
+def test_disclosing_ones_own_pain_lowers_no_weight(name: str) -> None:
+    """Whatever else a document is, self-harm that it speaks of changes nothing; self-harm that it urges does."""
+    charter = load_charter(name)
+    random = np.random.default_rng(1)
+    rows = [{dimension: int(random.integers(0, 1001)) for dimension in (*PROSOCIAL, "quality")} for _ in range(200)]
+    silent = judge(charter, _table(rows))
+    assert (silent.utility > 0).any()
+    for disclosed in (300, 700, 1000):
+        speaks = judge(charter, _table([{**row, "self_harm.topical": disclosed} for row in rows]))
+        assert (speaks.utility == silent.utility).all()
+        assert not speaks.vetoes.any()
+    urged = judge(charter, _table([{**row, "self_harm.topical": 1000, "self_harm.toxic": 1000} for row in rows]))
+    assert urged.vetoes.all() == (name != "uniform")
 
 
 def test_no_values_means_full_utility():
