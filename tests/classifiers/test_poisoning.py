@@ -100,7 +100,6 @@ def test_the_study_measures_every_case(table: pa.Table, config: TrainConfig, tmp
     honest, inflated = cases["five honest annotators"], cases["one of five is inflating"]
     assert inflated["target_mean"] > honest["target_mean"]
     assert cases["one of five is inflating, guarded"]["target_mean"] < inflated["target_mean"]
-    assert cases["250 poisoned rows"]["target_of_trigger"] > 0.9
     text = render_study(result)
     assert all(f"| {name} |" in text for name in cases)
     assert "annotator 5: kappa" in text
