@@ -133,6 +133,7 @@ class _Server(InferenceServer):
         self._stop = threading.Event()
         self._first = asyncio.Lock()
         self._proved = False
+        self._refusal: RequestError | None = None
 
     async def start_server(self) -> None:
         return None
@@ -160,6 +161,8 @@ class _Server(InferenceServer):
             return answer
 
     async def _ask(self, payload: dict[str, Any]) -> dict[str, Any]:
+        if self._refusal is not None:  # nothing that comes after it is an answer of the model
+            raise self._refusal
         if self._stop.is_set():
             raise InferenceError(None, "stopped")
         chat = self._chats[payload["critique"]]
@@ -167,9 +170,12 @@ class _Server(InferenceServer):
         try:
             _, reply = await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except Unanswered as error:
+            if self._refusal is not None:
+                raise self._refusal from None
             self._proved = True  # this cell fails; a server that answers nobody fails them all
             raise InferenceError(None, str(error)) from None
-        except RequestError:
+        except RequestError as error:
+            self._refusal = error
             self._stop.set()
             raise
         return _completion(reply)
