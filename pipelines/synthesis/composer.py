@@ -64,9 +64,9 @@ SHAPES = (
     'start: "{open}" The reply was: "{reply}"\n\n{quiet} {why} {doubt}',
     'Here is what happened between {a} and {b}, as far as I know it. {a} said: "{open}" And a little later: "{tell}" '
     'It might have ended there. Then {a} added: "{turn}"\n\n{b} answered: "{reply}"\n\n{doubt} {why} {quiet}',
-    'I heard it from the next table. {a}: "{turn}" {b} took a moment, and then said: "{reply}"\n\nI have thought about '
-    'that moment since. {why} {quiet}\n\nIt had begun with something smaller, as such things do. {a} had said: "{open}" '
-    '{doubt}',
+    'I heard it from the next table. {a}: "{turn}" {b} took a moment, and then said: "{reply}"\n\nI have thought '
+    'about that moment since. {why} {quiet}\n\nIt had begun with something smaller, as such things do. {a} had said: '
+    '"{open}" {doubt}',
     '{why} That is how I understand what {b} did when {a} said: "{turn}"\n\nThe whole of the answer was this: '
     '"{reply}" {quiet}\n\nI would have talked more, and about myself. {doubt}',
     '"{open}" "{tell}" So far it was a conversation like others, and {a} might have left it at that. "{turn}"\n\n'
