@@ -4,20 +4,23 @@
 
 What may pass (429, 5xx, a broken connection, half an answer, silence) is tried again with growing pauses; what will
 not (a wrong key, an unknown model) stops at once. The key comes from the environment, goes into one header, is
-never sent in clear over a network or to where a redirect points, and is cut out of every message.
+never sent in clear over a network or to where a redirect points, and is cut out of every message. Connections are
+kept for the next request, since opening them is most of what a request costs here.
 """
 
+import base64
 import json
 import os
+import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from functools import cache
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import pyarrow as pa
 
@@ -47,9 +50,17 @@ class Reply:
     finish_reason: str | None = None  # `length` where the model was cut off
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
+class _Status(Exception):
+    """An answer other than the one asked for."""
+
+    def __init__(self, code: int, told: str, retry_after: str) -> None:
+        super().__init__(f"status {code}")
+        self.code, self.told, self.retry_after = code, told, retry_after
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class Chat:
     attempts: int = 6
     seed: int = 7
     parameters: dict[str, Any] = field(default_factory=lambda: {"temperature": 0})
+    _idle: list[HTTPConnection] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
@@ -91,29 +103,23 @@ class Chat:
             try:
                 reply = self._post(messages)
                 return accept(reply.content), reply
-            except urllib.error.HTTPError as error:
-                with error:
-                    told = self._told(error)
-                    if error.code not in PASSING and error.code < 500:
-                        message = f"{self.endpoint} answered {error.code}{told}; {self._remedy(error.code)}"
-                        raise RequestError(message) from None
-                    trouble, asked = f"status {error.code}", error.headers.get("Retry-After", "")
-            except (OSError, HTTPException) as error:  # URLError and timeouts are OSErrors
-                trouble, asked = self._clean(f"{type(error).__name__}: {getattr(error, 'reason', error)}"), ""
+            except _Status as error:
+                if error.code not in PASSING and error.code < 500:
+                    message = f"{self.endpoint} answered {error.code}{error.told}; {self._remedy(error.code)}"
+                    raise RequestError(message) from None
+                trouble, asked = str(error), error.retry_after
+            except (OSError, HTTPException) as error:  # timeouts and failed handshakes are OSErrors
+                trouble, asked = self._clean(f"{type(error).__name__}: {error}"), ""
             except ValueError as error:
                 trouble, asked = self._clean(f"answer refused: {error}"), ""
         raise Unanswered(f"{trouble} (after {self.attempts} attempts)")
 
     def _post(self, messages: Sequence[dict[str, str]]) -> Reply:
-        body = {"model": self.model, "messages": list(messages), **self.parameters}
+        body = json.dumps({"model": self.model, "messages": list(messages), **self.parameters}).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "florilegium"}
-        request = urllib.request.Request(
-            f"{self.endpoint.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers, method="POST"
-        )
         if key := self._key():
-            request.add_unredirected_header("Authorization", f"Bearer {key}")
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=self.timeout) as response:
-            payload = self._read(response)
+            headers["Authorization"] = f"Bearer {key}"
+        payload = self._exchange(body, headers)
         try:
             answer = json.loads(payload)
             choice = answer["choices"][0]
@@ -127,17 +133,69 @@ class Chat:
         counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
         return Reply(content, *counts, finish if isinstance(finish, str) else None)
 
-    def _read(self, response: Any) -> bytes:
-        """The whole answer, unless it is endless in bytes or in time."""
-        parts, size, end = [], 0, time.monotonic() + self.timeout
-        while part := response.read1(1 << 16):
+    def _exchange(self, body: bytes, headers: dict[str, str]) -> bytes:
+        """Send a request and read the whole answer. A kept connection may have been closed by now: then a new one."""
+        try:
+            connection, kept = self._idle.pop(), True
+        except IndexError:
+            connection, kept = self._connection(), False
+        try:
+            connection.request("POST", self._target(connection), body, headers)
+            response = connection.getresponse()
+        except ConnectionError:  # also where the other side closed without a word
+            connection.close()
+            if not kept:
+                raise
+            self._idle.clear()  # of the same age
+            return self._exchange(body, headers)
+        except BaseException:
+            connection.close()
+            raise
+        whole = False
+        try:
+            if not 200 <= response.status < 300:
+                raise _Status(response.status, self._told(response), response.headers.get("Retry-After", ""))
+            payload, whole = self._read(response)
+        finally:
+            if whole and not response.will_close:
+                response.close()
+                self._idle.append(connection)
+            else:
+                connection.close()
+        return payload
+
+    def _connection(self) -> HTTPConnection:
+        """To the endpoint, or to the proxy that the environment names; what is local needs none."""
+        parts = urlsplit(self.endpoint)
+        host, secure = parts.hostname or "", parts.scheme == "https"
+        proxy = "" if host in LOCAL or proxy_bypass(host) else getproxies().get(parts.scheme, "")
+        via = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else parts
+        address: tuple[str, int | None] = via.hostname or "", via.port
+        if not secure:
+            return HTTPConnection(*address, timeout=self.timeout)
+        connection = HTTPSConnection(*address, timeout=self.timeout, context=_tls())
+        if proxy:
+            connection.set_tunnel(host, parts.port, _credentials(via.username, via.password))
+        return connection
+
+    def _target(self, connection: HTTPConnection) -> str:
+        """What is asked for: a path, and the whole address where a proxy passes it on in clear."""
+        parts = urlsplit(self.endpoint)
+        path = f"{parts.path.rstrip('/')}/chat/completions"
+        through = parts.scheme == "http" and connection.host != parts.hostname
+        return f"http://{parts.netloc}{path}" if through else path
+
+    def _read(self, response: HTTPResponse) -> tuple[bytes, bool]:
+        """The answer, unless it is endless in bytes or in time, and whether all of it came."""
+        parts, size, end, promised = [], 0, time.monotonic() + self.timeout, response.length
+        while (promised is None or size < promised) and (part := response.read1(1 << 16)):
             parts.append(part)
             size += len(part)
             if size > MOST_BYTES:
                 raise ValueError("longer than a megabyte")
             if time.monotonic() > end:
                 raise TimeoutError("the answer did not end")
-        return b"".join(parts)
+        return b"".join(parts), promised is None or size == promised
 
     def _key(self) -> str:
         return os.environ.get(self.key_variable, "").strip()
@@ -149,10 +207,10 @@ class Chat:
         pause = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * spread
         return max(pause, min(float(asked), LONGEST_PAUSE)) if asked.isdecimal() else pause
 
-    def _told(self, error: urllib.error.HTTPError) -> str:
+    def _told(self, response: HTTPResponse) -> str:
         """The server's own words, short and without the key."""
         try:
-            answer = json.loads(error.read(4096))
+            answer = json.loads(response.read(4096))
             told = answer["error"]["message"] if isinstance(answer["error"], dict) else answer["error"]
         except (OSError, HTTPException, ValueError, LookupError, TypeError):
             return ""
@@ -174,6 +232,14 @@ class Chat:
         for size in range(len(key) - 1, 7, -1):
             text = text.replace(key[:size], "[key]").replace(key[-size:], "[key]")
         return text
+
+
+def _credentials(name: str | None, password: str | None) -> dict[str, str]:
+    """The header by which a proxy knows its user."""
+    if not name:
+        return {}
+    pair = f"{unquote(name)}:{unquote(password or '')}".encode()
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 def _count(value: Any) -> int | None:

@@ -45,7 +45,9 @@ __all__ = [
     "Outcome",
     "execute",
     "execute_phase",
+    "note_of",
     "only_one",
+    "remove_note",
     "run_task",
     "scoring_of",
     "store_marker",
@@ -197,6 +199,17 @@ def store_marker(run: Run, phase: str, index: int, payload: Payload, marker: Mar
     run.folder.remove(_note_name(phase, index))
 
 
+def remove_note(run: Run, phase: str, index: int) -> None:
+    """Forget why a task failed before: it is tried again."""
+    run.folder.remove(_note_name(phase, index))
+
+
+def note_of(run: Run, phase: str, index: int) -> dict[str, Any]:
+    """Why a task failed; empty where nothing says so."""
+    name = _note_name(phase, index)
+    return run.folder.read_json(name) if run.folder.exists(name) else {}
+
+
 def store_note(url: str, phase: str, index: int, error: Exception) -> None:
     """Say why a task failed, for the driver."""
     told = explain_os_error(error, url) if isinstance(error, OSError) else error
@@ -328,8 +341,7 @@ class _Driver:
             self.listener.say(f"{phase}: {adopted:,} splits are taken from {earlier}")
 
     def _note(self, phase: str, index: int) -> dict[str, Any]:
-        name = _note_name(phase, index)
-        return self.run.folder.read_json(name) if self.run.folder.exists(name) else {}
+        return note_of(self.run, phase, index)
 
     def _failure(self, phase: str, payloads: list[Payload], failed: list[int]) -> TaskError:
         lines = []

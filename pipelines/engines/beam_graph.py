@@ -1,7 +1,8 @@
 """What engine `beam` asks a runner to do: graphs over task numbers that need nothing but a run's folder.
 
-    score     Tasks ─▶ Read ─▶ normalize ─▶ language ─▶ … ─▶ Write     `Piece`s of record batches in between
-    others    Tasks ─▶ the phase's task over files                     ranges by `phases.run_task`
+    score       Tasks ─▶ Read ─▶ normalize ─▶ language ─▶ … ─▶ Write   `Piece`s of record batches in between
+    synthesize  Tasks ─▶ Missing ─▶ Write ─▶ Gather ─▶ Store           batches of cells (`synthesis/beam.py`)
+    others      Tasks ─▶ the phase's task over files                   ranges by `phases.run_task`
 
 Tasks are spread by Create and Reshuffle; no document ever passes through a GroupByKey. Every element is
 harmless to repeat: files appear whole under names that belong to the task, and its marker comes last.
@@ -39,7 +40,7 @@ from ..phases import Payload, run_task, scoring_of, store_marker, store_note
 from ..plan import Run, open_run
 from ..scoring import Piece, SplitWriter, read_pieces, ready_stages, score_piece, stage_names
 
-__all__ = ["PieceCoder", "RunTasks", "ScoreSplits", "Totals", "add_phase", "totals_of"]
+__all__ = ["Counted", "PieceCoder", "RunTasks", "ScoreSplits", "Totals", "add_phase", "totals_of"]
 
 WRITE_SECONDS = 0.3  # between two reports of a worker
 HEADER_BYTES = 4  # the length of a piece's header comes first
@@ -134,7 +135,7 @@ def totals_of(scratch: str) -> Totals:
         return _totals[scratch]
 
 
-class _Counted:
+class Counted:
     """A task's progress, passed on to Beam's counters and to the driver."""
 
     def __init__(self, name: str, totals: Totals) -> None:
@@ -268,7 +269,7 @@ class _Write(_OfRun):
             self._writers[piece.task] = SplitWriter(scoring_of(run, piece.task, payload))
         if piece.task not in self._writers or self._writers[piece.task].due != piece.number:
             raise TaskError(BROKEN_CHAIN)
-        stored = self._writers[piece.task].write(piece, _Counted("write", totals_of(self.scratch)))
+        stored = self._writers[piece.task].write(piece, Counted("write", totals_of(self.scratch)))
         if piece.batch is not None:
             _count_reasons(piece.batch["error"])
         if stored is not None:
@@ -307,7 +308,7 @@ class _RunTask(beam.DoFn):
     def process(self, element: int, *args: Any, **kwargs: Any) -> Iterator[int]:
         totals = totals_of(self.scratch)
         totals.begin(element)
-        done = run_task(self.url, self.phase, element, _Counted(self.phase, totals))
+        done = run_task(self.url, self.phase, element, Counted(self.phase, totals))
         totals.end(element)
         _count(self.phase, tasks=int(done), failed_tasks=int(not done))
         if done:
@@ -337,6 +338,11 @@ class Phase(beam.PTransform):
         tasks = input_or_inputs | "Tasks" >> beam.Create(self.indices, reshuffle=False) | "Spread" >> beam.Reshuffle()
         if self.phase == "score":
             return tasks | "Score" >> ScoreSplits(self.url, self.recipe, self.scratch)
+        workers = tasks.pipeline.options.get_all_options().get("direct_num_workers", 1)
+        if self.phase == "synthesize" and workers == 1:  # between local processes not tested
+            from ..synthesis.beam import SynthesizeTasks
+
+            return tasks | "Synthesize" >> SynthesizeTasks(self.url, self.scratch)
         return tasks | "Run" >> RunTasks(self.url, self.phase, self.scratch)
 
 

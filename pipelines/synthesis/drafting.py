@@ -4,8 +4,9 @@
 journal holds, so everything in it is plain JSON.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...schemas.charter import Charter
@@ -59,7 +60,7 @@ class Written:
             self.text = checked.masked
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 def write_by_composer(cells: list[Cell], options: Synthesis) -> list[Written]:
@@ -106,18 +107,25 @@ async def write_by_model(
         written.reasons, written.error = ["generation.failed"], str(error)
         return written
     told = messages[-1]["content"].split("<document>")[0]
+
+    async def criticise() -> prompts.Critique:
+        if len(written.critiques) >= options.critiques:
+            return prompts.Critique()
+        try:
+            criticism = await ask(prompts.critique(written.text, charter), True)
+            found = prompts.parse_critique(criticism.text, charter)
+        except (Failed, ValueError) as error:
+            written.critiques.append(f"none: {error}")
+            return prompts.Critique()
+        written.critiques.append(found.to_json())
+        return found
+
     for revision in range(options.revisions + 1):
         written.text = answer.text.strip()
-        checked = await gate(Draft(written.text, cell, seed_text, told, answer.finished))
+        draft = Draft(written.text, cell, seed_text, told, answer.finished)
+        # The critique does not wait for the gates: a request is under way while they look.
+        checked, found = await asyncio.gather(gate(draft), criticise())
         written.judge(checked)
-        found = prompts.Critique()
-        if len(written.critiques) < options.critiques:
-            try:
-                criticism = await ask(prompts.critique(written.text, charter), True)
-                found = prompts.parse_critique(criticism.text, charter)
-                written.critiques.append(found.to_json())
-            except (Failed, ValueError) as error:
-                written.critiques.append(f"none: {error}")
         if revision == options.revisions or (checked.passes and not found.faults):
             break
         try:

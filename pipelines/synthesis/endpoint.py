@@ -11,6 +11,7 @@ The first request goes alone: a wrong key or an unknown model is one clear error
 """
 
 import asyncio
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +36,9 @@ from .grid import Cell
 
 __all__ = ["Gatekeeper", "answerer", "chat_of", "chats", "completed", "probe", "write_by_endpoint"]
 
-GATHER_SECONDS = 0.01  # so long drafts wait for others to be checked with
+GATHER_SECONDS = 0.1  # so long drafts wait for others to be checked with: a batch of one costs as much as eight
 CRITIQUE_TOKENS = 500
+SWITCH_SECONDS = 0.0005  # an answer waits so long for the interpreter while gates work, at each of its three threads
 
 
 def chat_of(backend: Backend, **parameters: Any) -> Chat:
@@ -71,18 +73,24 @@ def probe(backend: Backend) -> None:
 
 
 class Gatekeeper:
-    """Checks drafts as they come, those of the same hundredth of a second together, in a thread of its own."""
+    """Checks drafts as they come, those of the same tenth of a second together, in a thread of its own.
+
+    What comes while a batch is being checked is the next one, so batches grow with the rate and the thread never
+    falls behind by more than one.
+    """
 
     def __init__(self, limits: SyntheticGates) -> None:
         self._limits, self._pool = limits, ThreadPoolExecutor(1)
         self._waiting: list[tuple[Draft, asyncio.Future[Checked]]] = []
+        self._gathering = False
 
     async def check(self, draft: Draft) -> Checked:
         """What the gates say of one draft."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Checked] = loop.create_future()
         self._waiting.append((draft, future))
-        if len(self._waiting) == 1:
+        if not self._gathering:
+            self._gathering = True
             loop.call_later(GATHER_SECONDS, self._flush, loop)
         return await future
 
@@ -91,10 +99,15 @@ class Gatekeeper:
         drafts = [draft for draft, _ in batch]
 
         def settle(done: Any) -> None:
+            if done.cancelled():
+                return
             error = done.exception()
             for at, (_, future) in enumerate(batch):
                 if not future.cancelled():
                     future.set_exception(error) if error else future.set_result(done.result()[at])
+            self._gathering = bool(self._waiting)
+            if self._waiting:
+                self._flush(loop)
 
         running = loop.run_in_executor(self._pool, check, drafts, self._limits)
         running.add_done_callback(settle)
@@ -120,6 +133,7 @@ class _Server(InferenceServer):
         self._stop = threading.Event()
         self._first = asyncio.Lock()
         self._proved = False
+        self._refusal: RequestError | None = None
 
     async def start_server(self) -> None:
         return None
@@ -147,6 +161,8 @@ class _Server(InferenceServer):
             return answer
 
     async def _ask(self, payload: dict[str, Any]) -> dict[str, Any]:
+        if self._refusal is not None:  # nothing that comes after it is an answer of the model
+            raise self._refusal
         if self._stop.is_set():
             raise InferenceError(None, "stopped")
         chat = self._chats[payload["critique"]]
@@ -154,9 +170,12 @@ class _Server(InferenceServer):
         try:
             _, reply = await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except Unanswered as error:
+            if self._refusal is not None:
+                raise self._refusal from None
             self._proved = True  # this cell fails; a server that answers nobody fails them all
             raise InferenceError(None, str(error)) from None
-        except RequestError:
+        except RequestError as error:
+            self._refusal = error
             self._stop.set()
             raise
         return _completion(reply)
@@ -245,10 +264,12 @@ def write_by_endpoint(
         server_type="custom",
         model_name_or_path=backend.model or "",
         max_concurrent_generations=backend.concurrency,
-        # a cell waits for its gates between its requests, so more cells than requests are under way
+        # a cell waits for its gates before a revision or its end, so more cells than requests are under way
         max_concurrent_documents=3 * backend.concurrency + 2,
         metric_interval=3600,
     )
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         _Runner(rollout, config, backend).run(Document(text="", id=cell.id) for cell in cells)
     except InferenceError as error:
@@ -257,4 +278,5 @@ def write_by_endpoint(
             cause = cause.__cause__
         raise (cause or error.__cause__ or RuntimeError(str(error.error))) from None
     finally:
+        sys.setswitchinterval(usual)
         gatekeeper.close()

@@ -23,6 +23,7 @@ from ...schemas.hashing import digest
 from ...schemas.recipe import ClassifyOptions, Stages, SyntheticGates
 from ...schemas.taxonomy import HARMS, PROSOCIAL
 from ..scoring import ready_stages, score_batch
+from .coherence import incoherence, sentences
 from .grid import Cell, load_grid, read_data
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
     "parse_dialogue",
 ]
 
-GATES_VERSION = "gates.v1"
+GATES_VERSION = "gates.v2"
 MAX_WORDS, MIN_WORDS = 1200, 30
 
 # Share of clear positives among 6,080 documents labelled by the rubric. The classifier learnt from posts and pages and
@@ -58,6 +59,7 @@ REASONS = {
     "form.role_swap": "a speaker says what belongs to the other's role",
     "form.length": "too few or too many words",
     "form.truncated": "ends in the middle of a sentence",
+    "form.incoherent": "broken or invented words, loops, or turns that answer nothing",
     "form.language": "not in the language that was asked for, or in none that is identified",
     "leak.scaffolding": "words of the prompt, of a plan or of a model about itself",
     "leak.template": "unfilled placeholders or markup",
@@ -323,6 +325,9 @@ def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en")
         if found_language[row] != language or confidence[row] < limits.min_language_confidence:
             result.findings.append(Finding("form.language", f"{found_language[row]} ({confidence[row]:.2f})"))
             continue  # the models read the language that was asked for
+        turns = parse_dialogue(draft.text.strip()) if draft.cell.kind == "dialogue" else []
+        if amiss := incoherence([turn.words for turn in turns] or sentences(draft.text)):
+            result.findings.append(Finding("form.incoherent", amiss))
         if toxic[row, worst] > limits.max_toxic:
             result.findings.append(Finding("harm.toxic", f"{HARMS[worst]} {toxic[row, worst]:.2f}"))
         if claimed < limits.min_virtue:

@@ -8,18 +8,15 @@
       report.json, report.md
 
 It is a run's folder with one phase, so engines, markers, retries and resume are those of a run. Inside a task every
-finished cell goes to a journal at once, so that a killed task asks for nothing twice. A marker whose file is gone is
-worth nothing: its task is done again.
+finished cell goes to a journal, so that a killed task asks for nothing twice. A marker whose file is gone is worth
+nothing: its task is done again.
 """
 
 import heapq
-import json
-import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -33,7 +30,7 @@ from ...schemas.recipe import COMPOSER, Backend, Fields, Input, Recipe, Stages, 
 from ...schemas.run import Counts
 from ..engines import Engine
 from ..layout import MANIFEST
-from ..phases import execute_phase, only_one
+from ..phases import execute_phase, note_of, only_one
 from ..plan import Run, RunPlan, open_run, start_run
 from ..progress import SILENT, Listener, Progress
 from ..runs import write_parquet
@@ -45,12 +42,21 @@ from .diversity import diversity_report, render_report
 from .drafting import Written, write_by_composer
 from .gates import gates_digest
 from .grid import Cell, cells_from, cells_table, lacking, load_grid, plan_cells
+from .journal import Journal, journal_names, read_journal
 from .judges import judge
 from .novelty import Corpus, set_reasons
 from .prompts import prompts_digest
 from .records import SYNTHETIC, generated_by, rows_table
 
-__all__ = ["Account", "SynthesisPlan", "plan_synthesis", "synthesize", "synthesize_part", "with_synthetic_inputs"]
+__all__ = [
+    "Account",
+    "SynthesisPlan",
+    "SynthesisTask",
+    "plan_synthesis",
+    "synthesize",
+    "synthesize_part",
+    "with_synthetic_inputs",
+]
 
 FOLDER = "synthetic"
 PLAN, SEEDS, LEDGER = "plan.parquet", "seeds.parquet", "ledger.json"
@@ -279,108 +285,80 @@ class _Teller:
         self.listener.say(sentence)
 
 
+@dataclass(frozen=True)
+class SynthesisTask:
+    """A task: the cells of a range of a backend's, and what it takes to write them."""
+
+    run: Run
+    index: int
+    key: str
+    options: Synthesis
+    backend: Backend
+    cells: list[Cell]
+    seeds: Mapping[tuple[str, int], Mapping[str, Any]]
+
+    @classmethod
+    def open(cls, run: Run, index: int, payload: dict[str, Any]) -> "SynthesisTask":
+        options = run.recipe.synthesis
+        assert options is not None
+        with run.folder.open_parquet(PLAN) as file:
+            cells = [cell for cell in cells_from(file.read()) if cell.backend == payload["backend"]]
+        with run.folder.open_parquet(SEEDS) as file:
+            seeds = {(row["source"], row["number"]): row for row in file.read().to_pylist()}
+        backend = next(item for item in options.backends if item.name == payload["backend"])
+        key = run.task_key("synthesize", payload)
+        return cls(run, index, key, options, backend, cells[payload["start"] : payload["stop"]], seeds)
+
+    def seed_text(self, cell: Cell) -> str:
+        """The text of the document that a cell begins from, empty where there is none."""
+        return "" if cell.seed_source is None or cell.seed is None else self.seeds[cell.seed_source, cell.seed]["text"]
+
+    def finished(self, names: Sequence[str]) -> dict[str, Written]:
+        """What stands in the journal's files. What failed in an attempt that was killed is asked for again."""
+        known = read_journal(self.run.folder, names, self.key)
+        return {name: result for name, result in known.items() if result.status != "failed"}
+
+    def note(self) -> dict[str, Any]:
+        """Why the task failed in this attempt; empty where nothing says so."""
+        return note_of(self.run, "synthesize", self.index)
+
+    def store(self, written: Mapping[str, Written], journal: Sequence[str]) -> dict[str, Any]:
+        """One file, in the order of the plan; the marker. `written` is by the cells' ids."""
+        ordered = [written[cell.id] for cell in self.cells]
+        table = rows_table(self.cells, ordered, self.run.recipe, self.run.charters, self.seeds)
+        stored = write_parquet(self.run.folder, f"drafts/{self.index:05d}.parquet", table, ROW_GROUP_BYTES)
+        return {"output": stored, "journal": list(journal)}
+
+
 def synthesize_part(run: Run, index: int, payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The task: write the cells of a range of a backend's; one file, in the order of the plan."""
-    options = run.recipe.synthesis
-    assert options is not None
-    with run.folder.open_parquet(PLAN) as file:
-        cells = [cell for cell in cells_from(file.read()) if cell.backend == payload["backend"]]
-    cells = cells[payload["start"] : payload["stop"]]
-    with run.folder.open_parquet(SEEDS) as file:
-        seeds = {(row["source"], row["number"]): row for row in file.read().to_pylist()}
-    backend = next(item for item in options.backends if item.name == payload["backend"])
-    journal = _Journal(run.folder, index, run.task_key("synthesize", payload))
-    written = {cell.index: journal.known[cell.id] for cell in cells if cell.id in journal.known}
-    missing = [cell for cell in cells if cell.index not in written]
+    """Do a task, or go on with it; its marker."""
+    task = SynthesisTask.open(run, index, payload)
+    names = journal_names(run.folder, index)
+    written = task.finished(names)
+    journal = Journal(run.folder, index, task.key)
 
     def done(result: Written) -> None:
         journal.append(result)
-        written[result.index] = result
+        written[result.id] = result
         progress.advance(1, result.completion_tokens, result.status != "accepted")
 
     try:
-        _write(missing, options, backend, run.charters, seeds, done)
+        _write(task, [cell for cell in task.cells if cell.id not in written], done)
     finally:
         journal.close()
-    ordered = [written[cell.index] for cell in cells]
-    table = rows_table(cells, ordered, run.recipe, run.charters, seeds)
-    stored = write_parquet(run.folder, f"drafts/{index:05d}.parquet", table, ROW_GROUP_BYTES)
-    return {"output": stored, "journal": journal.name}
+    return task.store(written, [*names, *journal.names])
 
 
-def _write(
-    cells: list[Cell],
-    options: Synthesis,
-    backend: Backend,
-    charters: dict[str, Charter],
-    seeds: Mapping[tuple[str, int], Mapping[str, Any]],
-    done: Any,
-) -> None:
+def _write(task: SynthesisTask, cells: list[Cell], done: Callable[[Written], None]) -> None:
     if not cells:
         return
-    if backend.name == COMPOSER:
-        for result in write_by_composer(cells, options):
+    if task.backend.name == COMPOSER:
+        for result in write_by_composer(cells, task.options):
             done(result)
         return
     from .endpoint import write_by_endpoint
 
-    def seed_text(cell: Cell) -> str:
-        return "" if cell.seed_source is None or cell.seed is None else seeds[cell.seed_source, cell.seed]["text"]
-
-    write_by_endpoint(cells, options, backend, charters, seed_text, done)
-
-
-class _Journal:
-    """Finished cells of a task, a line each; the first line is the task's key. Local folders only."""
-
-    def __init__(self, folder: Folder, index: int, key: str) -> None:
-        self.name = f"journal/{index:05d}.jsonl"
-        self.known: dict[str, Written] = {}
-        self._file = None
-        if not folder.is_local:
-            return
-        path = Path(folder.root, self.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = self._read(path, key) if path.exists() else 0
-        self._file = path.open("r+b" if whole else "wb")
-        if whole:
-            self._file.truncate(whole)  # a line that was being written when the task was killed
-            self._file.seek(whole)
-        else:
-            self._line({"task": key})
-
-    def _read(self, path: Path, key: str) -> int:
-        """Take over the whole lines of an earlier attempt; returns where they end, 0 where they are of another task."""
-        whole = 0
-        with path.open("rb") as file:
-            for number, line in enumerate(file):
-                try:
-                    entry = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
-                    entry = None
-                if entry is None or (number == 0 and entry != {"task": key}):
-                    break
-                if number:
-                    result = Written(**entry)
-                    if result.status != "failed":  # what failed in an attempt that was killed is asked for again
-                        self.known[result.id] = result
-                whole += len(line)
-        return whole
-
-    def append(self, result: Written) -> None:
-        """Keep a finished cell."""
-        if self._file is not None:
-            self._line(result.to_json())
-
-    def _line(self, entry: dict[str, Any]) -> None:
-        assert self._file is not None
-        self._file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-            self._file.close()
+    write_by_endpoint(cells, task.options, task.backend, task.run.charters, task.seed_text, done)
 
 
 def _finish(run: Run, plan: SynthesisPlan, markers: Sequence[dict[str, Any]]) -> Account:
@@ -412,8 +390,8 @@ def _finish(run: Run, plan: SynthesisPlan, markers: Sequence[dict[str, Any]]) ->
     run.folder.write_bytes("report.md", render_report(account.report, _ledger(account)).encode())
     run.manifest.status = "complete"
     run.folder.write_json(MANIFEST, run.manifest.model_dump(mode="json"))
-    for marker in markers:
-        run.folder.remove(marker["journal"])
+    for name in {*(name for marker in markers for name in marker["journal"]), *run.folder.names("journal/*.jsonl")}:
+        run.folder.remove(name)
     return account
 
 

@@ -4,19 +4,20 @@
 
 The endpoint is a real server in a process of its own that answers after a fixed latency; both clients ask it the same
 chats in the same run. In use is the mean number of requests under way by the limit, without the first and the last
-tenth: as the client counts them, from asking to the answer, and as the server does, which sees none on the way.
+tenth: as the client counts them, from asking to the answer, and as the server does, which sees none on the way. CPU
+seconds of `synthesize` are those from its first request to its last: prompts, gates and journal, too.
 """
 
 import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import tempfile
 import time
 from itertools import pairwise
 from typing import Any
 
-import httpx
 from florilegium.pipelines.engines import load_engine
 from florilegium.pipelines.synthesis import endpoint as endpoint_module
 from florilegium.pipelines.synthesis.composer import compose
@@ -82,9 +83,10 @@ def in_use(busy: list[tuple[float, int]], limit: int) -> float:
     return weighted / (part[-1][0] - part[0][0]) / limit
 
 
-def count_slots() -> list[tuple[float, int]]:
-    """Moments at which the runner's requests begin and end, filled while it runs."""
+def count_slots() -> tuple[list[tuple[float, int]], list[float]]:
+    """Moments at which the runner's requests begin and end, and the CPU seconds by then, filled while it runs."""
     moments: list[tuple[float, int]] = []
+    seconds: list[float] = []
     ask = endpoint_module._Server._ask
     under_way = 0
 
@@ -92,6 +94,7 @@ def count_slots() -> list[tuple[float, int]]:
         nonlocal under_way
         under_way += 1
         moments.append((time.monotonic(), under_way))
+        seconds.append(time.process_time())
         try:
             return await ask(self, payload)
         finally:
@@ -99,21 +102,25 @@ def count_slots() -> list[tuple[float, int]]:
             moments.append((time.monotonic(), under_way))
 
     endpoint_module._Server._ask = counted  # type: ignore[method-assign]
-    return moments
+    return moments, seconds
 
 
-async def bare(address: str, chats: list[Any], limit: int) -> float:
-    """Requests a second of a client that does nothing else."""
-    gate = asyncio.Semaphore(limit)
-    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=limit), timeout=60) as client:
+async def bare(port: int, chats: list[Any], limit: int) -> float:
+    """Requests a second of a client that does nothing else: a task for each of `limit` kept connections."""
+    waiting = iter(chats)
 
-        async def ask(messages: Any) -> None:
-            async with gate:
-                answer = await client.post(f"{address}/chat/completions", json={"model": "m", "messages": messages})
-                answer.json()["choices"][0]["message"]["content"]
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for messages in waiting:
+            body = json.dumps({"model": "m", "messages": messages}).encode()
+            writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            head = await reader.readuntil(b"\r\n\r\n")
+            answer = await reader.readexactly(int(head.rpartition(b":")[2]))
+            json.loads(answer)["choices"][0]["message"]["content"]
+        writer.close()
 
-        started = time.perf_counter()
-        await asyncio.gather(*(ask(messages) for messages in chats))
+    started = time.perf_counter()
+    await asyncio.gather(*(ask() for _ in range(limit)))
     return len(chats) / (time.perf_counter() - started)
 
 
@@ -126,8 +133,8 @@ def main() -> None:
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=endpoint, args=(options.latency, there), daemon=True)
     server.start()
-    address = f"http://127.0.0.1:{here.recv()}/v1"
-    backend = {"name": "m", "endpoint": address, "model": "m", "concurrency": options.concurrency}
+    port = here.recv()
+    backend = {"name": "m", "endpoint": f"http://127.0.0.1:{port}/v1", "model": "m", "concurrency": options.concurrency}
     synthesis = {"documents": options.documents, "backends": [backend], "revisions": 0, "task_documents": 10**6}
     recipe = Recipe.model_validate({"name": "speed", "synthesis": synthesis})
     plan = plan_synthesis(recipe)
@@ -138,12 +145,15 @@ def main() -> None:
     check(drafts, SyntheticGates())
     gates = len(drafts) / (time.process_time() - started)
 
-    rate = asyncio.run(bare(address, chats, options.concurrency))
+    used = time.process_time()
+    rate = asyncio.run(bare(port, chats, options.concurrency))
+    bare_seconds = (time.process_time() - used) / len(chats)
     here.send("figures")
     here.recv()
-    slots = count_slots()
+    slots, seconds = count_slots()
     with tempfile.TemporaryDirectory() as folder:
         synthesize(plan, folder, load_engine("local", 1))
+    our_seconds = (seconds[-1] - seconds[0]) / len(seconds)
     here.send("figures")
     _, busy = here.recv()
     ours = (len(busy) / 2 - 1) / (busy[-1][0] - busy[2][0])
@@ -152,6 +162,8 @@ def main() -> None:
     print(f"{'in use, by the server':<28}{in_use(busy, options.concurrency):8.1%}")
     print(f"{'bare client, requests/s':<28}{rate:8.0f}")
     print(f"{'synthesize, requests/s':<28}{ours:8.0f}  {ours / rate:.0%} of the bare client")
+    print(f"{'CPU ms a request':<28}{1e3 * our_seconds:8.2f}  the bare client's {1e3 * bare_seconds:.2f}")
+    print(f"{'load, of ' + str(os.cpu_count()) + ' cores':<28}{os.getloadavg()[0]:8.1f}")
     print(f"{'gates, documents/s a core':<28}{gates:8.0f}")
 
 

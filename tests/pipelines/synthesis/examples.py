@@ -19,9 +19,9 @@ def cell(**values: object) -> Cell:
     return Cell(**{**DEFAULTS, **values})  # type: ignore[arg-type]
 
 
-def examples(group: str) -> list[tuple[Draft, list[str]]]:
+def examples(group: str, file: str = "examples.yaml") -> list[tuple[Draft, list[str]]]:
     """The examples of `passing` or `failing`."""
-    entries = yaml.safe_load((Path(__file__).parent / "examples.yaml").read_text("utf-8"))[group]
+    entries = yaml.safe_load((Path(__file__).parent / file).read_text("utf-8"))[group]
     return [
         (
             Draft(

@@ -54,7 +54,10 @@ def serve(server: Server, port: int = 0) -> Iterator[Server]:
             body = self.asked()
             with lock:
                 number = len(server.asked)
-                server.asked.append({"body": body, "authorization": self.headers["Authorization"]})
+                server.asked.append(
+                    {"body": body, "authorization": self.headers["Authorization"], "from": self.client_address,
+                     "path": self.path}
+                )  # fmt: skip
                 self._count(1)
             try:
                 time.sleep(server.latency)

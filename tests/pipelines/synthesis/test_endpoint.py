@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,35 @@ def test_what_may_pass_is_tried_again(fault: str, tmp_path: Path) -> None:
     assert account.total("failed") == 0
     assert len(server.asked) > account.requests
     balanced(tmp_path, 8)
+
+
+def test_connections_are_kept_and_a_closed_one_is_replaced(tmp_path: Path) -> None:
+    with serve(Server()) as server:
+        run(recipe(server.address, 20), tmp_path)
+        assert len(server.asked) >= 40
+        assert len({request["from"] for request in server.asked}) <= 2 * 4 + 1  # drafts', critiques', the first word's
+        asking = chat_module.Chat(server.address, "tiny-1")
+        stop = threading.Event()
+        asking.ask([{"role": "user", "content": "Write a dialogue"}], "one", str, stop)
+        (kept,) = asking._idle
+        assert kept.sock is not None
+        kept.sock.shutdown(socket.SHUT_RDWR)  # as a server does that has waited long enough
+        asked = len(server.asked)
+        asking.ask([{"role": "user", "content": "Write a dialogue"}], "two", str, stop)
+        assert len(server.asked) == asked + 1
+
+
+def test_a_proxy_is_used_but_not_for_what_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(Server(key="")) as server:
+        monkeypatch.delenv(VARIABLE)
+        monkeypatch.setenv("http_proxy", server.address.removesuffix("/v1"))
+        monkeypatch.setenv("no_proxy", "")
+        far = chat_module.Chat("http://models.example/v1", "tiny-1")
+        far.ask([{"role": "user", "content": "Write a dialogue"}], "one", str, threading.Event())
+        assert server.asked[-1]["path"] == "http://models.example/v1/chat/completions"
+        near = chat_module.Chat(server.address, "tiny-1")
+        near.ask([{"role": "user", "content": "Write a dialogue"}], "one", str, threading.Event())
+        assert server.asked[-1]["path"] == "/v1/chat/completions"
 
 
 def test_a_hang_ends(tmp_path: Path) -> None:

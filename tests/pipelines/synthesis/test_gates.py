@@ -33,6 +33,18 @@ def test_failing_examples_fail_for_their_reasons() -> None:
     assert missed == []
 
 
+def test_errors_on_examples_that_nothing_was_tuned_on() -> None:
+    """As the README states them: they may become fewer, never more."""
+    refused = [result for result in check([draft for draft, _ in examples("passing", "fresh.yaml")], LIMITS)
+               if not result.passes]  # fmt: skip
+    assert refused == []
+    failing = examples("failing", "fresh.yaml")
+    checked = check([draft for draft, _ in failing], LIMITS)
+    missed = [not set(reasons) <= set(result.reasons) for (_, reasons), result in zip(failing, checked, strict=True)]
+    assert (len(missed), sum(result.passes for result in checked)) == (32, pytest.approx(10, abs=1))
+    assert sum(missed) <= 12
+
+
 def test_a_document_is_judged_by_itself_alone() -> None:
     drafts = [draft for draft, _ in [*examples("failing"), *examples("passing")]]
     together = check(drafts, LIMITS)
