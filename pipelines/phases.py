@@ -238,6 +238,7 @@ def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT
     folder = Folder(url)
     if folder.is_in_memory and not engine.shares_memory:
         raise OutputError(f"{url}: only one process can see this memory; use --workers 1 or a folder on disk")
+    engine.check(url, plan.splits)
     with only_one(folder):
         if plan.since == folder.absolute_url():
             raise OutputError(f"--since {url} is the output itself; the same command goes on there without it")
