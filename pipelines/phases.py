@@ -350,6 +350,8 @@ class _Driver:
         self.listener.phase(phase, len(payloads), len(finished))
         for level in sorted({payload.get("level", 0) for payload in payloads}):
             tasks = [index for index, payload in enumerate(payloads) if payload.get("level", 0) == level]
+            if level > 1:
+                self.listener.phase(phase, len(payloads), len(finished))  # an engine counts from there on
             for attempt in range(ATTEMPTS):
                 pending = [index for index in tasks if index not in finished]
                 if attempt:
