@@ -2,7 +2,8 @@
 
     measured   CPU seconds, bytes read, text, bytes written, sorted runs; of whole splits, evenly spaced
     counted    tasks and files, from the recipe's sizes
-    modelled   requests to a store: so many a split and a range, and ROUNDS for each pair of run and range
+    modelled   requests to a store: so many a split, a range and a task that merges, and ROUNDS for each file that
+               one of them opens; the CPU seconds of merging are not in the figures
 
 Prices are the caller's own; none is built in.
 """
@@ -18,7 +19,8 @@ from typing import Any
 
 from ..schemas.errors import InputError
 from .engines import load_engine
-from .phases import execute
+from .merging import plan_levels
+from .phases import MERGED_ROWS, PAIR_ROWS, execute
 from .plan import RunPlan
 from .scoring import ready_stages
 
@@ -27,7 +29,7 @@ __all__ = ["Prices", "estimate", "sample_splits"]
 TERABYTE = 10**12
 READS_A_SPLIT, WRITES_A_SPLIT = 30, 4  # near what the tests count at a store; those of a range are assumed
 READS_A_RANGE, WRITES_A_RANGE = 40, 12
-ROUNDS = 4  # a range that opens a run: its size, its footer, keys and columns
+ROUNDS = 4  # to open a sorted file for a range: its size, its footer, keys and columns
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def estimate(plan: RunPlan, sample_bytes: int, prices: Prices) -> dict[str, Any]
     read = sum(split.size for split in sample.splits)
     text = sum(marker["text_bytes"] for marker in scored)
     runs = sum(len(marker["outputs"]) for marker in scored)
+    buckets = sum(stored["rows"] for marker in scored for stored in marker["bands"])
     whole = sum(split.size for split in plan.splits)
     measured = {
         "splits": len(sample.splits),
@@ -83,6 +86,7 @@ def estimate(plan: RunPlan, sample_bytes: int, prices: Prices) -> dict[str, Any]
         "text_per_input": text / read,
         "written_per_input": {kind: size / read for kind, size in written.items()},
         "runs_per_split": runs / len(sample.splits),
+        "bucket_rows_per_mb": buckets / read * 1e6,
     }
     mean_split = whole / len(plan.splits)
     return {
@@ -100,11 +104,19 @@ def _scaled(plan: RunPlan, rates: dict[str, Any], size: float, mean_split: float
     splits = math.ceil(size / mean_split)
     runs = math.ceil(splits * rates["runs_per_split"])
     ranges = math.ceil(size * rates["text_per_input"] / output.shard_bytes)
-    scans = 2 if plan.recipe.dedup.near else 1  # decide, and rank; shards and rejects together cover the text once
-    reads = splits * READS_A_SPLIT + ranges * READS_A_RANGE + runs * ranges * (scans + 1) * ROUNDS
-    writes = splits * WRITES_A_SPLIT + ranges * WRITES_A_RANGE
+    near = plan.recipe.dedup.near
+    scans = 3 if near else 2  # decide, and rank; shards and rejects together cover the text once
+    text = size * rates["text_per_input"]
+    levels, merging, opened = _opened("scored", runs, ranges, text, output.run_bytes, scans)
+    if near:
+        rows = size / 1e6 * rates["bucket_rows_per_mb"]
+        pairs = math.ceil(rows / PAIR_ROWS)
+        _, more, for_pairs = _opened("bands", runs, pairs, rows, MERGED_ROWS, 1)
+        merging, opened = merging + more, opened + for_pairs
+    reads = splits * READS_A_SPLIT + (ranges + merging) * READS_A_RANGE + opened * ROUNDS
+    writes = splits * WRITES_A_SPLIT + ranges * WRITES_A_RANGE + 2 * merging
     hours = size / 1e6 * rates["cpu_seconds_per_mb"] / 3600
-    stored = size * sum(rates["written_per_input"].values())
+    stored = size * (sum(rates["written_per_input"].values()) + levels * rates["written_per_input"]["scored"])
     costs = {
         "compute": hours * prices.vcpu_hour,
         "reads": reads / 1000 * prices.thousand_reads,
@@ -114,14 +126,26 @@ def _scaled(plan: RunPlan, rates: dict[str, Any], size: float, mean_split: float
     return {
         "input_bytes": size,
         "vcpu_hours": hours,
-        "tasks": {"score": splits, "ranges": ranges},
-        "files": 2 * splits + runs + 8 * ranges,
+        "tasks": {"score": splits, "merge": merging, "ranges": ranges},
+        "merge_levels": levels,
+        "files": 2 * splits + runs + 8 * ranges + 2 * merging,
         "runs": runs,
         "reads": reads,
         "writes": writes,
         "written_bytes": stored,
         "costs": costs,
     }
+
+
+def _opened(table: str, files: int, ranges: int, size: float, part_size: float, scans: int) -> tuple[int, int, int]:
+    """Levels of merging that a table takes, their tasks, and how often any of its files is opened, all told."""
+    levels = plan_levels(table, files, ranges, size, part_size)
+    parts, tasks, opened = 1, 0, 0
+    for level in levels:
+        tasks += level.parts * level.files
+        opened += level.parts * files
+        parts, files = level.parts, level.files
+    return len(levels), tasks, opened + scans * files * (ranges + parts - 1)
 
 
 def _cpu_seconds() -> float:

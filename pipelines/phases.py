@@ -8,6 +8,9 @@ A phase is a list of tasks over files; an engine runs them anywhere. The steps i
 small and run in the driver, as does the index of evaluation sets, which score tasks look up. `boilerplate`
 runs where the recipe asks for it, `pair` to `keep` where near-duplicates are to be left out. Markers say
 what is done, so a killed run goes on where it stopped; another run's can be taken over (`--since`).
+
+Tables of many files that many ranges read are merged first, level by level (`merging.py`): `scored` after `score`,
+`bands` before `pair`, `ranked` before `keep`, `members` before `decide`. No small run has these phases.
 """
 
 import contextlib
@@ -29,6 +32,7 @@ from .contamination import store_index
 from .engines import Engine
 from .layout import BAND_INDEX, CLUSTER_TABLE, MANIFEST, REPEATED_LINES, RUN_INDEX, SPLITS, WEIGHT_PLAN
 from .ledger import build_ledger, check_balance
+from .merging import Layout, MergedRuns, merge_part, merge_tasks, plan_levels
 from .near_duplicates import RANKED, choose_keepers, cluster_links, link_buckets
 from .plan import SPLIT_PHASES, Run, RunPlan, open_run, start_run
 from .progress import SILENT, Listener, Progress
@@ -58,6 +62,7 @@ ATTEMPTS = 3
 PAIR_ROWS = 1 << 23  # rows of bands/ that a task of `pair` owns
 KEEP_ROWS = 1 << 22  # members of clusters that a task of `keep` owns
 DEDUP_ROW_GROUP = 4 << 20
+MERGED_ROWS = 1 << 21  # of a file that is merged out of others without texts
 
 Payload = dict[str, Any]
 Marker = dict[str, Any]
@@ -97,8 +102,15 @@ def _score(run: Run, index: int, payload: Payload, progress: Progress) -> Marker
     return score_split(scoring_of(run, index, payload), progress)
 
 
+def _merge(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
+    stored = merge_part(run.folder, payload, run.recipe.output.run_bytes)
+    progress.advance(stored["rows"], stored["bytes"])
+    return {"output": stored}
+
+
 def _pair(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    links = link_buckets(run.folder, run.folder.read_json(BAND_INDEX), _keys(payload))
+    names = _merged_names(payload, "bands") or run.folder.read_json(BAND_INDEX)
+    links = link_buckets(run.folder, names, _keys(payload))
     stored = write_parquet(run.folder, f"dedup/links-{index:05d}.parquet", links, DEDUP_ROW_GROUP)
     progress.advance(stored["rows"], stored["bytes"])
     return {"output": stored}
@@ -116,13 +128,13 @@ def _cluster(run: Run, index: int, payload: Payload, progress: Progress) -> Mark
 
 
 def _rank(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    marker = rank_range(run, _runs(run), _keys(payload), index)
+    marker = rank_range(run, _runs(run, payload), _keys(payload), index)
     progress.advance(marker["output"]["rows"])
     return marker
 
 
 def _keep(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    names = [f"dedup/ranked-{part:05d}.parquet" for part in range(payload["parts"])]
+    names = _merged_names(payload, "ranked") or _ranked_names(payload["parts"])
     parts = [read_range(run.folder, name, _keys(payload), "cluster", RANKED.names) for name in names]
     members = choose_keepers(pa.concat_tables(parts))
     stored = write_parquet(run.folder, f"dedup/members-{index:05d}.parquet", members, DEDUP_ROW_GROUP)
@@ -131,7 +143,8 @@ def _keep(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
 
 
 def _decide(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    marker = decide_range(run, _runs(run), _keys(payload), index)
+    members = _merged_names(payload, "members") or _member_names(_kept_parts(run))
+    marker = decide_range(run, _runs(run, payload), members, _keys(payload), index)
     progress.advance(marker["rows"], rejects=marker["left_out_rows"])
     return marker
 
@@ -144,13 +157,13 @@ def _weigh(run: Run, index: int, payload: Payload, progress: Progress) -> Marker
 
 
 def _shard(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    marker = shard_range(run, _runs(run), _keys(payload), index, payload["of"])
+    marker = shard_range(run, _runs(run, payload), _keys(payload), index, payload["of"])
     progress.advance(marker["output"]["rows"], marker["output"]["bytes"])
     return marker
 
 
 def _reject(run: Run, index: int, payload: Payload, progress: Progress) -> Marker:
-    marker = reject_range(run, _runs(run), _keys(payload), index, payload["of"])
+    marker = reject_range(run, _runs(run, payload), _keys(payload), index, payload["of"])
     progress.advance(marker["output"]["rows"], marker["output"]["bytes"])
     return marker
 
@@ -164,10 +177,14 @@ def _synthesize(run: Run, index: int, payload: Payload, progress: Progress) -> M
 PHASES: dict[str, Callable[[Run, int, Payload, Progress], Marker]] = {
     "boilerplate": _boilerplate,
     "score": _score,
+    "merge-scored": _merge,
+    "merge-bands": _merge,
     "pair": _pair,
     "cluster": _cluster,
     "rank": _rank,
+    "merge-ranked": _merge,
     "keep": _keep,
+    "merge-members": _merge,
     "decide": _decide,
     "weigh": _weigh,
     "shard": _shard,
@@ -234,6 +251,7 @@ def execute(plan: RunPlan, url: str, engine: Engine, listener: Listener = SILENT
     folder = Folder(url)
     if folder.is_in_memory and not engine.shares_memory:
         raise OutputError(f"{url}: only one process can see this memory; use --workers 1 or a folder on disk")
+    engine.check(url, plan.splits)
     with only_one(folder):
         if plan.since == folder.absolute_url():
             raise OutputError(f"--since {url} is the output itself; the same command goes on there without it")
@@ -258,21 +276,25 @@ class _Driver:
     def drive(self) -> Outcome:
         run, output = self.run, self.run.recipe.output
         score = self._phase("score", self._score_tasks())
-        run.store_once(RUN_INDEX, [stored["name"] for marker in score for stored in marker["outputs"]])
+        runs = [stored["name"] for marker in score for stored in marker["outputs"]]
+        run.store_once(RUN_INDEX, runs)
 
-        ranges = _parts(sum(marker["text_bytes"] for marker in score), output.shard_bytes)
-        if run.recipe.dedup.near:
-            self._near_duplicates(score, ranges)
-        decide = self._phase("decide", ranges)
+        text_bytes = sum(marker["text_bytes"] for marker in score)
+        ranges = _parts(text_bytes, output.shard_bytes)
+        merged = self._merged("scored", runs, ranges, text_bytes, output.run_bytes)
+        members = self._near_duplicates(score, ranges, merged) if run.recipe.dedup.near else {}
+        decide = self._phase("decide", _told(ranges, merged | members))
 
         weights = self._plan_weights(len(ranges))
         plan = {"plan": digest(weights.to_json())}
         weigh = self._phase("weigh", [payload | plan for payload in ranges])
 
         kept = [marker["kept_bytes"] for marker in weigh if marker["kept_rows"]]
-        shard = self._phase("shard", [task | plan for task in _parts(sum(kept), output.shard_bytes, some=bool(kept))])
+        parts = [task | plan for task in _parts(sum(kept), output.shard_bytes, some=bool(kept))]
+        shard = self._phase("shard", _told(parts, merged))
         left = [marker["left_out_bytes"] for marker in decide if marker["left_out_rows"]]
-        reject = self._phase("reject", [task | plan for task in _parts(sum(left), output.shard_bytes, some=bool(left))])
+        parts = [task | plan for task in _parts(sum(left), output.shard_bytes, some=bool(left))]
+        reject = self._phase("reject", _told(parts, merged))
 
         ledger = build_ledger(score, decide, weigh)
         run.folder.write_json("ledger.json", ledger.model_dump())
@@ -302,13 +324,30 @@ class _Driver:
         write_parquet(run.folder, REPEATED_LINES, pa.table({"line": repeated}), row_group_bytes=64 << 20)
         return [task | {"boilerplate": lines} for task, lines in zip(tasks, held, strict=True)]
 
-    def _near_duplicates(self, score: list[Marker], ranges: list[Payload]) -> None:
+    def _near_duplicates(self, score: list[Marker], ranges: list[Payload], merged: Payload) -> Payload:
+        """Find clusters and who stays of each; how the table of their members was merged."""
         bands = [stored for marker in score for stored in marker["bands"]]
-        self.run.store_once(BAND_INDEX, [stored["name"] for stored in bands])
-        pair = self._phase("pair", _parts(sum(stored["rows"] for stored in bands), PAIR_ROWS))
+        names, rows = [stored["name"] for stored in bands], sum(stored["rows"] for stored in bands)
+        self.run.store_once(BAND_INDEX, names)
+        buckets = _parts(rows, PAIR_ROWS)
+        pair = self._phase("pair", _told(buckets, self._merged("bands", names, buckets, rows)))
         self._phase("cluster", [{"parts": len(pair)}])
-        ranked = _rows(self._phase("rank", ranges))
-        self._phase("keep", [part | {"parts": len(ranges)} for part in _parts(ranked, KEEP_ROWS)])
+        ranked = _rows(self._phase("rank", _told(ranges, merged)))
+        clusters = [part | {"parts": len(ranges)} for part in _parts(ranked, KEEP_ROWS)]
+        sorted_by_cluster = self._merged("ranked", _ranked_names(len(ranges)), clusters, ranked)
+        self._phase("keep", _told(clusters, sorted_by_cluster))
+        return self._merged("members", _member_names(len(clusters)), ranges, ranked)
+
+    def _merged(
+        self, table: str, names: list[str], ranges: list[Payload], size: int, part_size: int = MERGED_ROWS
+    ) -> Payload:
+        """Merge a table of `size` bytes or rows that too many ranges read; how it lies then, empty where it stays."""
+        levels = plan_levels(table, len(names), len(ranges), size, part_size)
+        if not levels:
+            return {}
+        self._phase(f"merge-{table}", merge_tasks(self.run.folder, names, levels))
+        last = levels[-1]
+        return {table: {"level": last.level, "parts": last.parts, "files": last.files}}
 
     def _phase(self, phase: str, payloads: list[Payload]) -> list[Marker]:
         """Run what is not done of a phase, with retries; its markers in the order of its tasks."""
@@ -322,17 +361,21 @@ class _Driver:
         self.tasks += len(payloads)
         self.resumed += len(finished)
         self.listener.phase(phase, len(payloads), len(finished))
-        for attempt in range(ATTEMPTS):
-            pending = [index for index in range(len(payloads)) if index not in finished]
-            if attempt:
-                pending = [index for index in pending if not self._note(phase, index).get("final")]
-            if not pending:
-                break
-            self.engine.run(run.folder.url, phase, pending, self.listener)
-            finished |= run.finished(phase, len(payloads), pending)
-        failed = [index for index in range(len(payloads)) if index not in finished]
-        if failed:
-            raise self._failure(phase, payloads, failed)
+        for level in sorted({payload.get("level", 0) for payload in payloads}):
+            tasks = [index for index, payload in enumerate(payloads) if payload.get("level", 0) == level]
+            if level > 1:
+                self.listener.phase(phase, len(payloads), len(finished))  # an engine counts from there on
+            for attempt in range(ATTEMPTS):
+                pending = [index for index in tasks if index not in finished]
+                if attempt:
+                    pending = [index for index in pending if not self._note(phase, index).get("final")]
+                if not pending:
+                    break
+                self.engine.run(run.folder.url, phase, pending, self.listener)
+                finished |= run.finished(phase, len(payloads), pending)
+            failed = [index for index in tasks if index not in finished]
+            if failed:
+                raise self._failure(phase, payloads, failed)
         return [finished[index] for index in range(len(payloads))]
 
     def _adopt(self, phase: str, earlier: str) -> None:
@@ -385,6 +428,11 @@ def _parts(size: int, part_size: int, some: bool = True) -> list[Payload]:
     return [{"part": index, "of": count} for index in range(count)]
 
 
+def _told(payloads: list[Payload], merged: Payload) -> list[Payload]:
+    """The tasks, which are told how tables lie that were merged for them."""
+    return [payload | {"merged": merged} for payload in payloads] if merged else payloads
+
+
 def _keys(payload: Payload) -> KeyRange:
     return KeyRange.part(payload["part"], payload["of"])
 
@@ -393,8 +441,34 @@ def _rows(markers: list[Marker]) -> int:
     return sum(marker["output"]["rows"] for marker in markers)
 
 
-def _runs(run: Run) -> RunSet:
-    return RunSet(run.folder, run.folder.read_json(RUN_INDEX))
+def _runs(run: Run, payload: Payload) -> RunSet:
+    layout = _layout(payload, "scored")
+    return MergedRuns(run.folder, layout) if layout else RunSet(run.folder, run.folder.read_json(RUN_INDEX))
+
+
+def _layout(payload: Payload, table: str) -> Layout | None:
+    """How a table was merged for a task; None where it was not."""
+    told = payload.get("merged", {}).get(table)
+    return Layout(table, **told) if told else None
+
+
+def _merged_names(payload: Payload, table: str) -> list[str]:
+    """The files of a merged table that a task reads; none where it was not merged."""
+    layout = _layout(payload, table)
+    return layout.names(_keys(payload)) if layout else []
+
+
+def _kept_parts(run: Run) -> int:
+    """How many tasks `keep` has, if there is one."""
+    return len(run.payloads("keep")) if run.recipe.dedup.near else 0
+
+
+def _ranked_names(parts: int) -> list[str]:
+    return [f"dedup/ranked-{part:05d}.parquet" for part in range(parts)]
+
+
+def _member_names(parts: int) -> list[str]:
+    return [f"dedup/members-{part:05d}.parquet" for part in range(parts)]
 
 
 def _check_adopted(run: Run, finished: Mapping[int, Marker]) -> None:

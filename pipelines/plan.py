@@ -21,7 +21,8 @@ from ..schemas.document import SCHEMA_VERSION
 from ..schemas.errors import InputError, OutputError, RecipeError, RequestError, RunError
 from ..schemas.hashing import digest
 from ..schemas.recipe import Input, Recipe
-from ..schemas.run import Manifest
+from ..schemas.run import DIMENSIONS, Manifest, check_dimensions
+from ..schemas.taxonomy import own_dimensions
 from .contamination import build_index, index_digest
 from .decide import DECIDE_VERSION
 from .dedup import DEDUP_VERSION
@@ -256,6 +257,7 @@ def _environment() -> dict[str, str]:
         "machine": platform.machine(),
         "cpu": _cpu_class(),
         **{name: importlib.metadata.version(name) for name in packages},
+        **({DIMENSIONS: own} if (own := own_dimensions()) else {}),
     }
 
 
@@ -380,7 +382,9 @@ def open_run(url: str) -> Run:
     if not folder.exists(MANIFEST):
         raise InputError(f"{url}: no run here (no {MANIFEST}); give the folder that `florilegium run` wrote")
     try:
-        return Run(folder, Manifest.model_validate(folder.read_json(MANIFEST)))
+        manifest = Manifest.model_validate(folder.read_json(MANIFEST))
+        check_dimensions(manifest, url)
+        return Run(folder, manifest)
     except ValidationError as error:
         raise RunError(
             f"{folder.address(MANIFEST)} is not a manifest of this version: {error.errors()[0]['msg']}"

@@ -2,7 +2,8 @@
 
 A score task writes its documents as one or a few Parquet files sorted by (key, id). A task that owns
 a range of keys opens every run and reads only the row groups that the range touches. Row groups are
-small (about 1/32 of a run) so that a range costs little more than its own bytes.
+small (about 1/32 of a run) so that a range costs little more than its own bytes. Where runs are many,
+they are merged first (`merging.py`).
 """
 
 import itertools
@@ -19,7 +20,20 @@ from ..schemas.hashing import hash64, id_words
 from .stages.minhash import BUCKETS
 from .storage import Folder
 
-__all__ = ["BANDS", "KEY_SPACE", "KeyRange", "RunSet", "RunWriter", "read_range", "sort_by_key", "write_parquet"]
+__all__ = [
+    "BANDS",
+    "BAND_ROW_GROUP_BYTES",
+    "KEY_SPACE",
+    "LOCATOR",
+    "KeyRange",
+    "RunSet",
+    "RunWriter",
+    "read_range",
+    "sort_by_key",
+    "touched_groups",
+    "write_parquet",
+    "write_run",
+]
 
 KEY_SPACE = 1 << 64
 ROW_GROUPS_PER_RUN = 32
@@ -138,17 +152,19 @@ class RunWriter:
             side = f"bands/{name.rsplit('/', 1)[-1]}"
             self.bands.append(write_parquet(self._folder, side, _bands(table), BAND_ROW_GROUP_BYTES))
         schema = scored_schema(table.column_names)
-        table = table.select(schema.names).cast(schema)
-        self.outputs.append(
-            write_parquet(
-                self._folder,
-                name,
-                table,
-                row_group_bytes=max(self._run_bytes // ROW_GROUPS_PER_RUN, 64 << 10),
-                sizes=table["bytes"].to_numpy().astype(np.int64) + 256,
-                dictionary=("source", "provenance.file", "group", "language", "license", "scored_by"),
-            )
-        )
+        self.outputs.append(write_run(self._folder, name, table.select(schema.names).cast(schema), self._run_bytes))
+
+
+def write_run(folder: Folder, name: str, table: pa.Table, run_bytes: int) -> dict[str, Any]:
+    """Store sorted documents with the row groups of a run of `run_bytes`; returns what `write_parquet` does."""
+    return write_parquet(
+        folder,
+        name,
+        table,
+        row_group_bytes=max(run_bytes // ROW_GROUPS_PER_RUN, 64 << 10),
+        sizes=table["bytes"].to_numpy().astype(np.int64) + 256,
+        dictionary=("source", "provenance.file", "group", "language", "license", "scored_by"),
+    )
 
 
 def _bands(table: pa.Table) -> pa.Table:
@@ -164,10 +180,13 @@ def _bands(table: pa.Table) -> pa.Table:
 
 
 class RunSet:
-    """All sorted runs of a corpus, numbered in the order of their splits; scored documents, or rows of `schema`."""
+    """All sorted runs of a corpus, numbered in the order of their splits; scored documents, or rows of `schema`.
 
-    def __init__(self, folder: Folder, names: Sequence[str], schema: pa.Schema | None = None) -> None:
-        self._folder, self.names, self._schema = folder, list(names), schema
+    `first` is the number of the first one, where they are some of all. Files whose rows tell their run keep that.
+    """
+
+    def __init__(self, folder: Folder, names: Sequence[str], schema: pa.Schema | None = None, first: int = 0) -> None:
+        self._folder, self.names, self._schema, self._first = folder, list(names), schema, first
 
     def _fields(self, columns: Sequence[str]) -> list[pa.Field]:
         schema = self._schema or scored_schema(columns)
@@ -182,16 +201,21 @@ class RunSet:
 
     def _scan_run(self, index: int, keys: KeyRange, columns: Sequence[str]) -> Iterator[pa.Table]:
         with self._folder.open_parquet(self.names[index]) as file:
-            for first_row, group in _touched_groups(file, keys):
+            told = set(LOCATOR.names) <= set(file.schema_arrow.names)
+            wanted = [*columns, *LOCATOR.names] if told else list(columns)
+            for first_row, group in touched_groups(file, keys):
                 group_keys = file.read_row_group(group, columns=["key"])["key"].to_numpy()
                 part = keys.slice(group_keys)
                 if part.start == part.stop:
                     continue
-                table = file.read_row_group(group, columns=list(columns)).select(list(columns))
+                table = file.read_row_group(group, columns=wanted).select(wanted)
                 table = table.slice(part.start, part.stop - part.start)
-                rows = np.arange(first_row + part.start, first_row + part.stop, dtype=np.int64)
-                table = table.append_column(LOCATOR.field("run"), pa.array(np.full(len(rows), index, np.int32)))
-                yield table.append_column(LOCATOR.field("row"), pa.array(rows))
+                if not told:
+                    rows = np.arange(first_row + part.start, first_row + part.stop, dtype=np.int64)
+                    run = np.full(len(rows), self._first + index, np.int32)
+                    table = table.append_column(LOCATOR.field("run"), pa.array(run))
+                    table = table.append_column(LOCATOR.field("row"), pa.array(rows))
+                yield table
 
     def gather(self, locators: pa.Table, columns: Sequence[str]) -> pa.Table:
         """Columns of the rows that `locators` (columns run, row) point at, in the order of `locators`."""
@@ -217,11 +241,12 @@ class RunSet:
                     yield table.take(pa.array(rows[start:stop] - bounds[group]))
 
 
-def read_range(folder: Folder, name: str, keys: KeyRange, by: str, columns: Sequence[str]) -> pa.Table:
-    """Columns of a file's rows in the range of `by`, a column of 64-bit keys that the file is sorted by."""
+def read_range(folder: Folder, name: str, keys: KeyRange, by: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Columns (all, if None) of a file's rows in the range of `by`, 64-bit keys that the file is sorted by."""
     tables = []
     with folder.open_parquet(name) as file:
-        for _, group in _touched_groups(file, keys, by):
+        columns = columns or file.schema_arrow.names
+        for _, group in touched_groups(file, keys, by):
             table = file.read_row_group(group, columns=list({by, *columns}))
             part = keys.slice(table[by].to_numpy())
             tables.append(table.select(list(columns)).slice(part.start, part.stop - part.start))
@@ -229,7 +254,7 @@ def read_range(folder: Folder, name: str, keys: KeyRange, by: str, columns: Sequ
     return pa.concat_tables(tables) if tables else schema.empty_table().select(list(columns))
 
 
-def _touched_groups(file: pq.ParquetFile, keys: KeyRange, by: str = "key") -> Iterator[tuple[int, int]]:
+def touched_groups(file: pq.ParquetFile, keys: KeyRange, by: str = "key") -> Iterator[tuple[int, int]]:
     """(first row, row group) of every row group whose keys overlap the range, from Parquet's statistics."""
     column = file.schema_arrow.get_field_index(by)
     first_row = 0

@@ -152,14 +152,17 @@ def rank_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str, 
     return {"output": write_parquet(run.folder, f"dedup/ranked-{index:05d}.parquet", ranked, row_group_bytes=4 << 20)}
 
 
-def decide_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str, Any]:
-    """Decide every document in the range; writes `decisions/` and the range's histogram."""
+def decide_range(run: Run, runs: RunSet, members: Sequence[str], keys: KeyRange, index: int) -> dict[str, Any]:
+    """Decide every document in the range; writes `decisions/` and the range's histogram.
+
+    `members` are the files of schema MEMBERS that may hold some of its documents.
+    """
     table = _scan_scores(run, runs, keys)
     recipe = run.recipe
     judged = _judge(run, table)
     reasons, scores, utilities = judged.reasons, judged.scores, judged.utilities
     failed, rejected = pc.is_valid(table["error"]).to_numpy(), reasons.any()
-    keeper, cluster_size = _keepers(run, keys, table, judged)
+    keeper, cluster_size = _keepers(run, members, keys, table, judged)
     near = judged.candidate & _mask(pc.not_equal(keeper, table["id"]))
     duplicate = judged.duplicate | (near & ~rejected)
     reasons.add("dedup.exact", judged.duplicate)
@@ -209,12 +212,11 @@ def decide_range(run: Run, runs: RunSet, keys: KeyRange, index: int) -> dict[str
 
 
 def _keepers(
-    run: Run, keys: KeyRange, table: pa.Table, judged: _Judged
+    run: Run, names: Sequence[str], keys: KeyRange, table: pa.Table, judged: _Judged
 ) -> tuple[pa.ChunkedArray, np.ndarray[Any, np.dtype[np.int32]]]:
     """Of each row: id of the document that stands for its cluster, its own where none does; the cluster's size."""
     if not run.recipe.dedup.near:
         return table["id"], judged.cluster_size
-    names = [f"dedup/members-{index:05d}.parquet" for index in range(len(run.payloads("keep")))]
     members = pa.concat_tables(read_range(run.folder, name, keys, "key", MEMBERS.names) for name in names)
     place = pc.index_in(table["key"], value_set=members["key"])
     found = judged.usable & _mask(pc.is_valid(place))

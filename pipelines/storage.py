@@ -24,7 +24,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from ..schemas.errors import FlorilegiumError, OutputError, RunError
-from .object_stores import StoredObject, is_store, open_filesystem, patiently
+from .object_stores import StoredObject, is_store, object_size, open_filesystem, patiently
 
 __all__ = ["Folder", "StoredFile", "explain_os_error"]
 
@@ -91,7 +91,13 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         folder, name = self._holder(name)
-        return folder._patiently(name, lambda: folder.filesystem.exists(folder._path(name)))
+        if not folder.is_in_store:
+            return folder.filesystem.exists(folder._path(name))
+        try:
+            folder.size(name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def is_empty(self) -> bool:
         """True when nothing but our own lock file, and documents that were generated for the run, lies here."""
@@ -219,7 +225,7 @@ class Folder:
 
     def size(self, name: str) -> int:
         folder, name = self._holder(name)
-        return folder._patiently(name, lambda: int(folder.filesystem.size(folder._path(name)) or 0))
+        return folder._patiently(name, lambda: object_size(folder.filesystem, folder._path(name)))
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -5,6 +5,7 @@ part of every model's header, so a model of another taxonomy is refused instead 
 
 A community that measures more copies the file, adds its dimensions at the end of `prosocial` or `harm`, and sets
 FLORILEGIUM_TAXONOMY to the copy's path: labels, models, scores, charters, views and reports then have them too.
+Workers elsewhere, which have no such file, are given its text in the same variable.
 """
 
 import re
@@ -19,7 +20,17 @@ import yaml
 
 from .errors import RecipeError
 
-__all__ = ["HARMS", "PROSOCIAL", "TAXONOMY_VARIABLE", "TAXONOMY_VERSION", "Dimension", "Taxonomy", "load_taxonomy"]
+__all__ = [
+    "HARMS",
+    "PROSOCIAL",
+    "TAXONOMY_VARIABLE",
+    "TAXONOMY_VERSION",
+    "Dimension",
+    "Taxonomy",
+    "load_taxonomy",
+    "own_dimensions",
+    "own_taxonomy",
+]
 
 TAXONOMY_VARIABLE = "FLORILEGIUM_TAXONOMY"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -64,9 +75,11 @@ def load_taxonomy() -> Taxonomy:
     """
     named = environ.get(TAXONOMY_VARIABLE)
     if not named:
-        return _parse(files("florilegium.schemas").joinpath("taxonomy.yaml").read_text("utf-8"))
+        return _shipped()
+    if "\n" in named:
+        named = TAXONOMY_VARIABLE
     try:
-        taxonomy = _parse(Path(named).read_text("utf-8"))
+        taxonomy = _parse(own_taxonomy() or "")
         names = ["quality", "any", *(dimension.name for dimension in (*taxonomy.prosocial, *taxonomy.harm))]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -76,6 +89,25 @@ def load_taxonomy() -> Taxonomy:
         raise RecipeError(f"{TAXONOMY_VARIABLE}: {named} cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"{named}: not a taxonomy ({error!r}); start from a copy of schemas/taxonomy.yaml") from error
+
+
+def own_taxonomy() -> str | None:
+    """The text of the taxonomy that the variable names or holds; None where it is the shipped one."""
+    named = environ.get(TAXONOMY_VARIABLE)
+    return named if not named or "\n" in named else Path(named).read_text("utf-8")
+
+
+def own_dimensions() -> str:
+    """Names of the dimensions that the shipped taxonomy lacks, with spaces between; mostly none."""
+    if not environ.get(TAXONOMY_VARIABLE):
+        return ""
+    shipped, own = ((*taxonomy.prosocial, *taxonomy.harm) for taxonomy in (_shipped(), load_taxonomy()))
+    known = {dimension.name for dimension in shipped}
+    return " ".join(dimension.name for dimension in own if dimension.name not in known)
+
+
+def _shipped() -> Taxonomy:
+    return _parse(files("florilegium.schemas").joinpath("taxonomy.yaml").read_text("utf-8"))
 
 
 def _parse(text: str) -> Taxonomy:

@@ -74,6 +74,8 @@ def _print(found: dict[str, Any], priced: bool) -> None:
         print(f"\n{title}: {scaled['input_bytes'] / 1e9:,.2f} GB")
         print(f"  {scaled['vcpu_hours']:>18,.1f}  vCPU hours")
         print(f"  {scaled['tasks']['score']:>18,}  splits to score, {scaled['tasks']['ranges']:,} ranges of keys")
+        if scaled["merge_levels"]:
+            print(f"  {scaled['tasks']['merge']:>18,}  tasks that merge, {scaled['merge_levels']} levels")
         print(f"  {scaled['files']:>18,}  files, {scaled['written_bytes'] / 1e9:,.1f} GB")
         print(f"  {scaled['reads']:>18,}  reads and {scaled['writes']:,} writes of a store, as modelled")
         if priced:

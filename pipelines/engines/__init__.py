@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ...schemas.errors import RequestError
 from ..progress import Listener
+from ..sources import Split
 
 __all__ = ["ENGINES", "Engine", "load_engine"]
 
@@ -29,6 +30,9 @@ class Engine(Protocol):
     """What every engine offers."""
 
     shares_memory: bool  # True when tasks run in the driver's process, so that memory:// works
+
+    def check(self, url: str, splits: Sequence[Split]) -> None:
+        """Raise, before anything is written, where workers could not see the run's folder or its inputs."""
 
     def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
         """Try each task once; returns when all were tried. Failures are notes in the folder."""

@@ -19,8 +19,11 @@ from typing import Any
 import orjson
 
 from ...schemas.errors import FlorilegiumError, RequestError, RunError
+from ...schemas.taxonomy import TAXONOMY_VARIABLE, own_taxonomy
 from ..progress import Listener
+from ..sources import Split
 from ..storage import Folder
+from . import Engine
 from .beam_log import quiet
 from .fork_server import told_stages
 
@@ -43,7 +46,7 @@ REFUSED = {
 }
 
 
-class BeamEngine:
+class BeamEngine(Engine):
     """Runs the tasks of each phase as one pipeline. Raises RequestError for options that cannot work."""
 
     def __init__(self, workers: int, options: Sequence[str] = ()) -> None:
@@ -54,6 +57,13 @@ class BeamEngine:
             self.runner = self._checked_runner()
         self.is_here = self.runner == FN_API_RUNNER or self._parsed.get("environment_type") == "LOOPBACK"
         self.shares_memory = self.is_here and (self.workers == 1 or self.runner != FN_API_RUNNER)
+
+    def check(self, url: str, splits: Sequence[Split]) -> None:
+        if not self.is_here and own_taxonomy():
+            raise RequestError(
+                f"{TAXONOMY_VARIABLE} is set, and workers of {self.runner} would have the shipped taxonomy; use "
+                "--engine local, ray or slurm, which give them the file's text"
+            )
 
     @cached_property
     def _parsed(self) -> dict[str, Any]:

@@ -353,6 +353,8 @@ def add_phase(
 
     One hint for all of it: steps that differ in hints run in environments, and so workers, of their own.
     """
-    ram = BASE_RAM + COPIES * (recipe.output.run_bytes if phase == "score" else recipe.output.shard_bytes)
+    ram = BASE_RAM + COPIES * (
+        recipe.output.run_bytes if phase in ("score", "merge-scored") else recipe.output.shard_bytes
+    )
     transform = Phase(url, phase, indices, recipe, scratch).with_resource_hints(min_ram=ram)
     return pipeline | phase.capitalize() >> transform

@@ -15,6 +15,7 @@ from typing import Any
 from ...schemas.errors import InputError, MissingExtraError, OutputError, RequestError, RunError
 from ...schemas.hashing import digest
 from ..progress import Listener
+from ..sources import Split
 from .beam import UNLOGGED, BeamEngine
 from .beam_log import quiet
 
@@ -66,9 +67,13 @@ class DataflowEngine(BeamEngine):
             )
         return "DataflowRunner"
 
-    def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
-        _check_reach(url, phase)
+    def check(self, url: str, splits: Sequence[Split]) -> None:
+        super().check(url, splits)
+        _check_reach(url, splits)
         _check_credentials()
+
+    def run(self, url: str, phase: str, indices: list[int], listener: Listener) -> None:
+        self.check(url, [])
         super().run(url, phase, indices, listener)
 
     def job_options(self, url: str, phase: str) -> list[str]:
@@ -134,16 +139,12 @@ class DataflowEngine(BeamEngine):
         return RunError(f"{page}: the job failed ({said}). Mend the cause. {RERUN}")
 
 
-def _check_reach(url: str, phase: str) -> None:
-    """Raise where workers elsewhere could not see the run's folder or its inputs."""
-    from ..plan import open_run
-
+def _check_reach(url: str, splits: Sequence[Split]) -> None:
     if not url.startswith(("gs://", "gcs://")):
         raise OutputError(f"{url}: Dataflow's workers cannot reach it; choose an --output on gs://")
-    for payload in open_run(url).payloads(phase):
-        split = payload.get("split")
-        if split and split["format"] != "huggingface" and "://" not in split["url"]:
-            raise InputError(f"{split['url']}: Dataflow's workers cannot reach it; copy the inputs to gs:// or s3://")
+    for split in splits:
+        if split.format != "huggingface" and "://" not in split.url:
+            raise InputError(f"{split.url}: Dataflow's workers cannot reach it; copy the inputs to gs:// or s3://")
 
 
 def _check_credentials() -> None:

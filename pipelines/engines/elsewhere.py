@@ -15,13 +15,14 @@ from functools import cache
 
 from ...schemas.errors import FlorilegiumError
 from ...schemas.hashing import digest
+from ...schemas.taxonomy import TAXONOMY_VARIABLE, own_taxonomy
 from ..phases import run_task
 from ..plan import open_run
 from ..progress import Progress
 from ..scoring import ready_stages
 from ..storage import Folder
 
-__all__ = ["SHARED", "attempt", "await_markers", "environment"]
+__all__ = ["SHARED", "attempt", "await_markers", "environment", "variables"]
 
 PACKAGES = ("florilegium", "pyarrow", "numpy", "numba", "resiliparse", "fastwarc", "py3langid")
 SAME = "install what the driver has (requirements.lock) on every worker"
@@ -32,7 +33,14 @@ VISIBLE_SECONDS = 60.0  # how long a network file system may hide a file that an
 def environment() -> str:
     """The versions that decide bytes, as text: equal where the driver and a worker are."""
     python = ".".join(platform.python_version_tuple()[:2])
-    return " ".join([f"python-{python}", *(f"{name}-{importlib.metadata.version(name)}" for name in PACKAGES)])
+    versions = [f"{name}-{importlib.metadata.version(name)}" for name in PACKAGES]
+    return " ".join([f"python-{python}", *versions, f"taxonomy-{digest(own_taxonomy() or 'shipped')[:8]}"])
+
+
+def variables() -> dict[str, str]:
+    """What the driver's environment must lend to workers: the text of a taxonomy of one's own, not its path."""
+    taxonomy = own_taxonomy()
+    return {TAXONOMY_VARIABLE: taxonomy} if taxonomy else {}
 
 
 def attempt(url: str, phase: str, index: int, expected: str, folder: str, progress: Progress) -> str | None:

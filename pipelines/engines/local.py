@@ -27,6 +27,7 @@ from multiprocess import connection, forkserver
 
 from ..plan import open_run
 from ..progress import Listener
+from . import Engine
 from .fork_server import keep_paths_short, told_stages
 from .totals import Throttled, Totals
 
@@ -35,7 +36,7 @@ __all__ = ["LocalEngine"]
 PRELOADED = ["florilegium.pipelines.engines.preload", "florilegium.pipelines.engines.local"]
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """Runs tasks in `workers` processes, or in this one when a single worker suffices."""
 
     def __init__(self, workers: int) -> None:

@@ -25,7 +25,8 @@ from ...schemas.errors import MissingExtraError, RequestError, RunError, TaskErr
 from ..phases import store_note
 from ..progress import Listener
 from ..storage import Folder
-from .elsewhere import await_markers, environment
+from . import Engine
+from .elsewhere import await_markers, environment, variables
 from .options import OptionParser, byte_count, positive
 from .signals import ending_in_order
 
@@ -42,7 +43,7 @@ QUIET = {
 }
 
 
-class RayEngine:
+class RayEngine(Engine):
     """Runs each task as a Ray task. Raises RequestError for options that cannot work, MissingExtraError without Ray.
 
     Without an address Ray is started on this machine with a slot for each worker; with one, `workers` bounds
@@ -144,6 +145,8 @@ class _Cluster:
         options: dict[str, Any] = {"num_cpus": self.cpus, "max_retries": 0}
         if self.memory:
             options["memory"] = self.memory
+        if lent := variables():
+            options["runtime_env"] = {"env_vars": lent}
         if self.refused:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self.refused))})"}
         return options

@@ -26,7 +26,8 @@ from ...schemas.errors import RequestError, RunError, TaskError
 from ..phases import store_note
 from ..progress import Listener
 from ..storage import Folder
-from .elsewhere import SHARED, await_markers, environment
+from . import Engine
+from .elsewhere import SHARED, await_markers, environment, variables
 from .options import OptionParser, positive
 from .signals import ending_in_order
 from .slurm_task import ORDER, UNFIT, share, told_name
@@ -67,7 +68,7 @@ REMEDIES = {
 HOPELESS = {reason for reason in REMEDIES if " " not in reason}  # reasons for which a job waits for ever
 
 
-class SlurmEngine:
+class SlurmEngine(Engine):
     """Runs the tasks of each phase as a job array; `workers` bounds its jobs at once, None lets Slurm decide.
 
     Raises RequestError for options that cannot work, and where Slurm's commands are missing.
@@ -121,7 +122,8 @@ class SlurmEngine:
         """The job's script, for a node that need not have the driver's environment."""
         python = str(Path(self.options.venv, "bin/python")) if self.options.venv else sys.executable
         line = shlex.join([python, "-m", "florilegium.pipelines.engines.slurm_task", *arguments])
-        return "\n".join(["#!/bin/bash", *self.options.setup, f"exec {line}", ""])
+        lent = [f"export {name}={shlex.quote(value)}" for name, value in variables().items()]
+        return "\n".join(["#!/bin/bash", *self.options.setup, *lent, f"exec {line}", ""])
 
     def sbatch_options(self) -> list[str]:
         options = [f"--{name}={value}" for name in PASSED_ON if (value := getattr(self.options, name))]

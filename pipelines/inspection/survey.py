@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ...schemas.charter import Charter
 from ...schemas.document import REJECT, SCORED, SHARD, WEIGHT
 from ...schemas.errors import FlorilegiumError, InputError
-from ...schemas.run import Ledger, Manifest, StoredTable
+from ...schemas.run import Ledger, Manifest, StoredTable, check_dimensions
 from ..layout import MANIFEST, PHASE_NAMES, RUN_INDEX, SPLITS, WEIGHT_PLAN
 from ..storage import Folder
 from ..weighing.plan import WeightPlan
@@ -110,7 +110,9 @@ def survey(url: str, thorough: bool = False) -> Survey:
 
 def _manifest(found: Survey) -> Manifest | None:
     try:
-        return Manifest.model_validate_json(found.folder.read_bytes(MANIFEST))
+        manifest = Manifest.model_validate_json(found.folder.read_bytes(MANIFEST))
+        check_dimensions(manifest, found.folder.url)
+        return manifest
     except (ValidationError, ValueError, OSError):
         found.faults.append(
             f"{found.folder.address(MANIFEST)} is damaged or of another version; files are taken as they lie there"

@@ -56,7 +56,7 @@ class _Clock(Silent):
         return {name: times[index + 1] - times[index] for index, name in enumerate(self.starts)}
 
 
-class _Plain:
+class _Plain(Engine):
     """No engine: a loop over the tasks, or one in each of several processes over a part of them."""
 
     shares_memory = True

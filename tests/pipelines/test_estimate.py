@@ -39,12 +39,14 @@ def test_figures_follow_from_what_was_measured(settings: list[str]) -> None:
     found = estimate(plan, size // 4, Prices(vcpu_hour=2.0, thousand_reads=1.0))
     assert found["measured"]["documents"] == 40
     assert found["measured"]["cpu_seconds"] > 0
-    assert found["input"]["tasks"] == {"score": 8, "ranges": 1}
+    assert found["input"]["tasks"] == {"score": 8, "merge": 0, "ranges": 1}
     per_terabyte = found["per_terabyte"]
     assert per_terabyte["vcpu_hours"] == pytest.approx(found["rates"]["cpu_seconds_per_mb"] * 1e6 / 3600)
     assert per_terabyte["costs"]["compute"] == pytest.approx(2 * per_terabyte["vcpu_hours"])
     assert per_terabyte["costs"]["reads"] == pytest.approx(per_terabyte["reads"] / 1000)
     assert per_terabyte["costs"]["writes"] == 0
+    assert per_terabyte["merge_levels"] > 2  # 10^8 files of this size, which every range would have to open
+    assert per_terabyte["reads"] < 2000 * per_terabyte["tasks"]["score"]
 
 
 def test_wrong_prices_are_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from florilegium.schemas.errors import ModelError
 from florilegium.schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VARIABLE
 
 from tests.classifiers.conftest import CARD, SENTENCE
+from tests.commandline import florilegium_here
 
 DIMENSION = """
     playfulness:
@@ -88,6 +89,19 @@ def test_a_thirteenth_dimension(tmp_path: Path) -> None:
         ["evaluate", model, str(tmp_path / "dev.parquet"), "--resamples", "20", "--json"],
         ["score", str(documents), "--language", "en", "--model", model, "--output", scored],
     ]
+    (tmp_path / "posts.jsonl").write_text("\n".join(json.dumps({"text": ". ".join(PLAY)}) for _ in range(3)))
+    made = [
+        "run",
+        "forum",
+        "--output",
+        str(tmp_path / "run"),
+        "--workers",
+        "1",
+        "--set",
+        f"stages.classify.model={model}",
+    ]
+    made += ["--set", f"inputs.posts.paths=[{tmp_path}/posts.jsonl]", "--set", "inputs.posts.fields={text: text}"]
+    lines.append([*made, "--set", "weighing.domain_column=source"])
     ran = subprocess.run(
         [sys.executable, "-c", COMMANDS],
         input=json.dumps(lines),
@@ -98,8 +112,13 @@ def test_a_thirteenth_dimension(tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    trained, evaluated, taken, refused = (json.loads(line) for line in ran.stdout.splitlines())
-    assert trained[0] == evaluated[0] == taken[0] == 0, (trained[2], evaluated[2], taken[2])
+    trained, evaluated, taken, run, refused = (json.loads(line) for line in ran.stdout.splitlines())
+    assert trained[0] == evaluated[0] == taken[0] == run[0] == 0, (trained[2], evaluated[2], taken[2], run[2])
+    for line in (["report"], ["query", "SELECT 1"], ["validate"]):
+        ended = florilegium_here(line[0], tmp_path / "run", *line[1:])
+        assert ended.returncode == 2
+        assert ended.stderr.count("\n") == 1
+        assert "scored by the dimension playfulness, which the taxonomy here lacks. Set FLORILEGIUM_TAX" in ended.stderr
     outputs = json.loads(trained[1])["natural"]["outputs"]
     assert outputs["playfulness>=2"]["roc_auc"] > 0.9
     assert outputs["playfulness>=2"]["positives"] == sum(

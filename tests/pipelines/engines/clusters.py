@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from florilegium.pipelines.storage import Folder
+
 __all__ = [
     "MORE_SPLITS",
     "Started",
@@ -20,6 +22,7 @@ __all__ = [
     "named",
     "start",
     "still_alive",
+    "stored_checksums",
     "wait_until",
 ]
 
@@ -56,6 +59,16 @@ def checksums(run: Path) -> dict[str, str]:
     files = [file for part in OUTPUTS for file in (run / part).rglob("*.parquet")]
     files += [run / "ledger.json", run / "weights/plan.json"]
     return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def stored_checksums(url: str) -> dict[str, str]:
+    """As `checksums`, of a run in an object store."""
+    folder = Folder(url)
+    names = [name for part in OUTPUTS for name in folder.names(f"{part}/*.parquet")]
+    return {
+        name: hashlib.sha256(folder.read_bytes(name)).hexdigest()
+        for name in [*names, "ledger.json", "weights/plan.json"]
+    }
 
 
 def finished_files(run: Path) -> dict[str, tuple[int, int]]:

@@ -5,6 +5,7 @@ The proof ends where Google's machines begin: their scheduler, their images' sta
 
 import json
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -143,14 +144,20 @@ def test_options_are_checked_first(given: list[str], expected: str) -> None:
 def test_what_workers_cannot_reach_is_refused(cloud: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutputError, match=r"choose an --output on gs://"):
         run(tmp_path / "run", "dataflow", *GIVEN, f"--dataflow_endpoint={cloud.url}")
+    assert not (tmp_path / "run").exists()
     Path(tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
     here = plan_run(load_recipe("forum", options(f"inputs.posts.paths=[{tmp_path}/a.jsonl]")))
     with pytest.raises(InputError, match=r"copy the inputs"):
         execute(here, f"gs://{BUCKET}/{tmp_path.name}", load_engine("dataflow", 1, GIVEN))
+    with monkeypatch.context() as patch:
+        patch.setenv("FLORILEGIUM_TAXONOMY", str(files("florilegium.schemas").joinpath("taxonomy.yaml")))
+        with pytest.raises(RequestError, match=r"FLORILEGIUM_TAXONOMY is set, .*DataflowRunner"):
+            run(f"gs://{BUCKET}/{tmp_path.name}", "dataflow", *GIVEN, f"--dataflow_endpoint={cloud.url}")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "gone.json"))
     with pytest.raises(RequestError, match=r"no credentials were found .*gcloud auth"):
         run(f"gs://{BUCKET}/{tmp_path.name}-2", "dataflow", *GIVEN)
     assert cloud.jobs == {}
+    assert Folder(f"gs://{BUCKET}").names(f"{tmp_path.name}*/*") == []  # nothing is written first
 
 
 def test_the_command_line_takes_them(tmp_path: Path) -> None:
