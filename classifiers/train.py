@@ -31,6 +31,7 @@ from ..schemas.arrays import string_buffers
 from ..schemas.errors import FlorilegiumError, InputError, RecipeError
 from ..schemas.hashing import digest
 from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VERSION
+from .alike import AlikePairs, alike_pairs, read_alike
 from .calibration import OUTPUTS, QUALITY_GRADES, expected_calibration_error, fit_calibration, fit_labels
 from .card import render_card
 from .evaluate import average_precision, roc_auc
@@ -101,6 +102,7 @@ class TrainConfig(BaseModel):
     smoothing: float = Field(default=0.3, ge=0)  # how much: the vectors' part of a document's squared length
     harm_sets: list[LabelledSet] = Field(default_factory=list)
     contrasts: str | None = None  # a YAML file beside the shipped configs, or a path: sentences from templates
+    alike: str | None = None  # likewise: pairs of sentences that ought to be scored alike
     window: int = Field(default=2000, ge=100)  # bytes of tokenised text
     card: CardText
 
@@ -220,6 +222,7 @@ class _Material:
     importance: Matrix  # (rows,)
     further: LabelledRows  # the rows after the annotated documents
     vectors: WordVectors | None
+    alike: AlikePairs | None
 
 
 def _material(config: TrainConfig, gold: Gold, lines: list[str], folder: Path) -> _Material:
@@ -236,6 +239,7 @@ def _material(config: TrainConfig, gold: Gold, lines: list[str], folder: Path) -
         importance=np.append(np.ones(len(lines)), further.importance),
         further=further,
         vectors=None if config.word_vectors is None else read_word_vectors(config.word_vectors),
+        alike=None if config.alike is None else alike_pairs(read_alike(CONFIGS / config.alike)),
     )
 
 
@@ -253,6 +257,8 @@ def _fit(config: TrainConfig, material: _Material, rows: np.ndarray[Any, Any]) -
         vectors=material.vectors,
         smoothing=config.smoothing,
         importance=material.importance[rows],
+        alike=() if material.alike is None else material.alike.lines,
+        alike_importance=1.0 if material.alike is None else material.alike.importance,
     )
 
 
