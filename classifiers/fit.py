@@ -116,7 +116,7 @@ def fit(
     lengths = np.bincount(rows, values**2, count + len(alike))[full]
     scale = float(np.mean(lengths))
     directions = means = np.zeros((len(words), 0))
-    penalty = ridge
+    penalty, size = ridge, 1.0
     if vectors is not None and smoothing > 0:
         directions = vectors.lookup([word for _, word in known])
         pairs = np.zeros((len(frequent) - len(words), directions.shape[1]))

@@ -41,6 +41,9 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.", show_default=False)],
     sets: Annotated[Path, typer.Option("--sets", help="Folder of the configuration's `harm_sets`.")] = Path(),
     cache: Annotated[Path | None, typer.Option("--cache", help="A folder that keeps what an encoder read.")] = None,
+    pseudo: Annotated[
+        Path | None, typer.Option("--pseudo", help="Pseudo-labels of the configuration's `distillation` (Parquet).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model from annotated documents: same data and configuration, same bytes."""
@@ -51,7 +54,7 @@ def train(
     shipped = files("florilegium.classifiers.configs").joinpath(f"{config}.yaml")
     path = Path(str(shipped)) if "/" not in config and shipped.is_file() else config
     with _busy() as say:
-        header = train_any(path, data, output, sets, lambda line: say(line[:1].upper() + line[1:]), cache)
+        header = train_any(path, data, output, sets, lambda line: say(line[:1].upper() + line[1:]), cache, pseudo)
     if as_json:
         print(json.dumps(header["metrics"], indent=1))
         return
