@@ -129,8 +129,12 @@ def fit(
         image = sparse.times(sparse.transposed_times(dual)).astype(np.float64) / scale
         return image + means @ (means.T @ dual) * (smoothing / size) if directions.size else image
 
+    diagonal = np.bincount(rows, values**2, count + len(alike)) / scale
+    if directions.size:
+        diagonal += np.sum(means**2, axis=1) * (smoothing / size)
     dual = _solve(
         kernel,
+        diagonal,
         np.vstack([targets, np.zeros((len(alike), len(labels)))]),
         np.append(counted, np.full(len(alike), alike_importance)),
         penalty,
@@ -144,8 +148,10 @@ def fit(
     return LinearModel(vocabulary, tuple(-count for count, _ in known), tuple(labels), weights)
 
 
-def _solve(kernel: Kernel, targets: Matrix, importance: Matrix, penalty: float, count: int) -> Matrix:
-    """Dual weights of all labels at once, each over the rows that know it, by conjugate gradients.
+def _solve(
+    kernel: Kernel, diagonal: Matrix, targets: Matrix, importance: Matrix, penalty: float, count: int
+) -> Matrix:
+    """Dual weights of all labels at once, each over the rows that know it, by preconditioned conjugate gradients.
 
     With S the root of a row's importance (0 where the target is unknown), S (S K S + λ I)⁻¹ S (y − ȳ). ȳ is that of
     the first `count` rows, and taken from them alone: in a difference of two rows it cancels.
@@ -156,7 +162,9 @@ def _solve(kernel: Kernel, targets: Matrix, importance: Matrix, penalty: float, 
     shares = np.sum((residual * roots**2)[:count], axis=0) / np.maximum(np.sum(roots[:count] ** 2, axis=0), 1e-12)
     residual[:count] -= shares
     residual *= roots
-    solution, direction, sizes = np.zeros_like(residual), residual.copy(), np.sum(residual**2, axis=0)
+    inverse = 1.0 / (roots**2 * diagonal[:, None] + penalty)  # of the system's diagonal: rows count very unlike
+    solution, direction = np.zeros_like(residual), inverse * residual
+    sizes = np.sum(residual * direction, axis=0)
     enough = sizes * TOLERANCE**2
     for _ in range(MOST_STEPS):
         if (sizes <= enough).all():
@@ -165,8 +173,9 @@ def _solve(kernel: Kernel, targets: Matrix, importance: Matrix, penalty: float, 
         step = sizes / np.maximum(np.sum(direction * image, axis=0), 1e-300)
         solution += step * direction
         residual -= step * image
-        previous, sizes = sizes, np.sum(residual**2, axis=0)
-        direction = residual + direction * (sizes / np.maximum(previous, 1e-300))
+        scaled = inverse * residual
+        previous, sizes = sizes, np.sum(residual * scaled, axis=0)
+        direction = scaled + direction * (sizes / np.maximum(previous, 1e-300))
     return roots * solution
 
 
