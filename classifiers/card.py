@@ -153,6 +153,10 @@ def _sources(training: dict[str, Any]) -> list[str]:
     ]
     if sets := training["set_rows"]:
         lines.append(f"- for harm also {', '.join(f'{rows:,} of {name}' for name, rows in sets.items())}")
+    if rows := training.get("pseudo_rows"):
+        lines.append(f"- {rows:,} pseudo-labelled documents, file SHA-256 `{training['pseudo_sha256']}`")
+    if pairs := training.get("alike_pairs"):
+        lines.append(f"- {pairs:,} pairs of sentences that ought to be scored alike")
     return lines
 
 

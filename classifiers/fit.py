@@ -7,18 +7,22 @@ set, takes seconds and starts from nothing random. What is kept of fastText is w
 its hashing and its speed.
 
 With z = idf / √n for the n distinct features of a text, all labels are solved at once in the dual,
-w = Zᵀ (Z Zᵀ + λ I)⁻¹ (y − ȳ), λ in units of the mean |z|²: a system of rows × rows, whatever the number of
-features. √n stands for the length of z, which a fastText model cannot know. A feature counts once however
-often it is repeated, because weights pay authors: saying "compassion" a hundred times must buy nothing.
+w = Zᵀ (Z Zᵀ + λ I)⁻¹ (y − ȳ), λ in units of the mean |z|², by conjugate gradients that only ever multiply by
+the sparse Z: time and memory grow with the text, not with the square of the rows. √n stands for the length of z,
+which a fastText model cannot know. A feature counts once however often it is repeated, because weights pay
+authors: saying "compassion" a hundred times must buy nothing.
 
 With vectors of words (word_vectors.py) the penalty is on what a word's weight differs by from that of words of
 like meaning: w = idf · (u + √s V v) with a vector v for each label, |u|² and |v|² penalised alike and s the share
 of `smoothing`. This is a second kernel in the same system, s (ZV)(ZV)ᵀ beside Z Zᵀ, each scaled to a mean diagonal
 of 1, and still a weight for each word in the end.
+
+Pairs of texts that ought to be scored alike, one thing said in two dialects, are further rows: the z of one less the
+z of the other, with 0 as the target of every label.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +37,9 @@ from .word_vectors import WordVectors
 __all__ = ["LinearModel", "fit"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Kernel = Callable[[Matrix], Matrix]
 END_OF_LINE = "</s>"
+LANES = 16  # float32 in a vector register
 TOLERANCE, MOST_STEPS = 1e-4, 200  # of the conjugate gradients: the residual's length as a share of the target's
 
 
@@ -64,6 +70,8 @@ def fit(
     vectors: WordVectors | None = None,
     smoothing: float = 0.0,
     importance: Matrix | None = None,
+    alike: Sequence[tuple[str, str]] = (),
+    alike_importance: float = 1.0,
 ) -> LinearModel:
     """The model that predicts `targets` of shape (rows, labels) from tokenised lines.
 
@@ -71,15 +79,20 @@ def fit(
     says how much a row counts (1 each if None). Frequencies and sizes are those of the rows that count fully, so
     that short further rows do not change what is common.
 
+    `alike` are pairs of lines whose scores ought not to differ; each counts `alike_importance`.
+
     Words and buckets of word pairs that are found in fewer than `minimum_documents` lines are left out.
     """
+    count = len(lines)
+    lines = [*lines, *(left for left, _ in alike), *(right for _, right in alike)]
     documents = Counter(word for line in lines for word in {*line.split(" "), END_OF_LINE})
     known = sorted((-count, word) for word, count in documents.items() if word and count >= minimum_documents)
     words = [word.encode() for _, word in known]
     data, offsets = string_buffers(pa.array(lines, pa.string()))
     found = features(Vocabulary.build(words, buckets), data, offsets)
     rows = np.repeat(np.arange(len(lines)), np.diff(found.offsets))
-    cells = np.unique(rows * (len(words) + buckets) + found.indices)
+    cells = np.sort(rows * (len(words) + buckets) + found.indices)
+    cells = cells[np.diff(cells, prepend=-1) != 0]
     rows, columns = np.divmod(cells, len(words) + buckets)
     frequency = np.bincount(columns, minlength=len(words) + buckets)
     frequent = np.flatnonzero(frequency >= minimum_documents)
@@ -88,27 +101,46 @@ def fit(
     kept = np.where(place[len(words) :] >= 0, place[len(words) :] - len(words), -1).astype(np.int32)
     present = place[columns] >= 0
     rows, columns = rows[present], place[columns[present]]
-    counted = np.ones(len(lines)) if importance is None else importance
-    full = counted >= counted.max()
-    frequency = np.bincount(columns[full[rows]], minlength=len(frequent))
-    frequencies = np.log(full.sum() / np.clip(frequency, minimum_documents, full.sum())) + 1.0
+    counted = np.ones(count) if importance is None else importance
+    full = np.flatnonzero(counted >= counted.max())
+    frequency = np.bincount(columns[np.isin(rows, full)], minlength=len(frequent))
+    frequencies = np.log(len(full) / np.clip(frequency, minimum_documents, len(full))) + 1.0
     sizes = np.maximum(np.bincount(rows, minlength=len(lines)), 1.0)
     values = frequencies[columns] / np.sqrt(sizes)[rows]
-    starts = np.searchsorted(rows, np.arange(len(lines) + 1))
-    gram = _gram(starts, columns, values, len(frequent))
-    scale = float(np.mean(np.diagonal(gram)[full], dtype=np.float64))
-    gram /= np.float32(scale)
+    values[rows >= count + len(alike)] *= -1.0
+    rows = np.where(rows >= count + len(alike), rows - len(alike), rows)
+    order = np.argsort(rows, kind="stable")
+    rows, columns, values = rows[order], columns[order], values[order]
+    starts = np.searchsorted(rows, np.arange(count + len(alike) + 1))
+    sparse = _Sparse(starts, columns, values.astype(np.float32), len(frequent))
+    lengths = np.bincount(rows, values**2, count + len(alike))[full]
+    scale = float(np.mean(lengths))
     directions = means = np.zeros((len(words), 0))
+    penalty, size = ridge, 1.0
     if vectors is not None and smoothing > 0:
         directions = vectors.lookup([word for _, word in known])
-        means = _means(starts, columns, values, directions)
-        size = np.mean(np.sum(means[full] ** 2, axis=1))
+        pairs = np.zeros((len(frequent) - len(words), directions.shape[1]))
+        means = sparse.times(np.vstack([directions, pairs])).astype(np.float64)
+        size = float(np.mean(np.sum(means[full] ** 2, axis=1)))
         directions *= smoothing / size
-        scaled = (means * np.sqrt(smoothing / size)).astype(np.float32)
-        gram += scaled @ scaled.T
-    penalty = ridge * float(np.mean(np.diagonal(gram)[full], dtype=np.float64))
-    dual = _solve(gram, targets, counted, penalty)
-    weights = _weights(rows, columns, values, dual, len(frequent)) / scale
+        penalty *= 1.0 + smoothing
+
+    def kernel(dual: Matrix) -> Matrix:
+        image = sparse.times(sparse.transposed_times(dual)).astype(np.float64) / scale
+        return image + means @ (means.T @ dual) * (smoothing / size) if directions.size else image
+
+    diagonal = np.bincount(rows, values**2, count + len(alike)) / scale
+    if directions.size:
+        diagonal += np.sum(means**2, axis=1) * (smoothing / size)
+    dual = _solve(
+        kernel,
+        diagonal,
+        np.vstack([targets, np.zeros((len(alike), len(labels)))]),
+        np.append(counted, np.full(len(alike), alike_importance)),
+        penalty,
+        count,
+    )
+    weights = sparse.transposed_times(dual).astype(np.float64) / scale
     if directions.size:
         weights[: len(words)] += directions @ (means.T @ dual)
     weights *= frequencies[:, None]
@@ -116,67 +148,80 @@ def fit(
     return LinearModel(vocabulary, tuple(-count for count, _ in known), tuple(labels), weights)
 
 
-def _solve(gram: Any, targets: Matrix, importance: Matrix, penalty: float) -> Matrix:
-    """Dual weights of all labels at once, each over the rows that know it, by conjugate gradients.
+def _solve(kernel: Kernel, diagonal: Matrix, targets: Matrix, importance: Matrix, penalty: float, count: int) -> Matrix:
+    """Dual weights of all labels at once, each over the rows that know it, by preconditioned conjugate gradients.
 
-    With S the root of a row's importance (0 where the target is unknown), S (S K S + λ I)⁻¹ S (y − ȳ).
+    With S the root of a row's importance (0 where the target is unknown), S (S K S + λ I)⁻¹ S (y − ȳ). ȳ is that of
+    the first `count` rows, and taken from them alone: in a difference of two rows it cancels.
     """
     known = np.isfinite(targets)
     roots = np.where(known, np.sqrt(importance)[:, None], 0.0)
-    shares = np.sum(np.where(known, targets, 0.0) * roots**2, axis=0) / np.maximum(np.sum(roots**2, axis=0), 1e-12)
-    residual = np.where(known, targets - shares, 0.0) * roots
-    solution, direction, sizes = np.zeros_like(residual), residual.copy(), np.sum(residual**2, axis=0)
+    residual = np.where(known, targets, 0.0)
+    shares = np.sum((residual * roots**2)[:count], axis=0) / np.maximum(np.sum(roots[:count] ** 2, axis=0), 1e-12)
+    residual[:count] -= shares
+    residual *= roots
+    inverse = 1.0 / (roots**2 * diagonal[:, None] + penalty)  # of the system's diagonal: rows count very unlike
+    solution, direction = np.zeros_like(residual), inverse * residual
+    sizes = np.sum(residual * direction, axis=0)
     enough = sizes * TOLERANCE**2
     for _ in range(MOST_STEPS):
         if (sizes <= enough).all():
             break
-        image = roots * (gram @ (roots * direction).astype(np.float32)) + penalty * direction
+        image = roots * kernel(roots * direction) + penalty * direction
         step = sizes / np.maximum(np.sum(direction * image, axis=0), 1e-300)
         solution += step * direction
         residual -= step * image
-        previous, sizes = sizes, np.sum(residual**2, axis=0)
-        direction = residual + direction * (sizes / np.maximum(previous, 1e-300))
+        scaled = inverse * residual
+        previous, sizes = sizes, np.sum(residual * scaled, axis=0)
+        direction = scaled + direction * (sizes / np.maximum(previous, 1e-300))
     return roots * solution
 
 
-@numba.njit(cache=True, nogil=True)
-def _gram(starts: Any, columns: Any, values: Matrix, width: int) -> Any:
-    """Inner products of all pairs of sparse rows, float32; of each pair the shorter row is walked."""
-    rows = len(starts) - 1
-    order = np.argsort(starts[1:] - starts[:-1], kind="mergesort")
-    products = np.empty((rows, rows), np.float32)
-    dense = np.zeros(width)
-    for place in range(rows):
-        row = order[place]
-        for cell in range(starts[row], starts[row + 1]):
-            dense[columns[cell]] = values[cell]
-        for other in order[: place + 1]:
-            total = 0.0
-            for cell in range(starts[other], starts[other + 1]):
-                total += values[cell] * dense[columns[cell]]
-            products[row, other] = products[other, row] = np.float32(total)
-        for cell in range(starts[row], starts[row + 1]):
-            dense[columns[cell]] = 0.0
-    return products
+@dataclass(frozen=True)
+class _Sparse:
+    """A sparse matrix by rows: `columns` and `values` of row r from starts[r] to starts[r + 1]."""
+
+    starts: Any
+    columns: Any
+    values: Any  # float32, as are the products
+    width: int
+
+    def times(self, dense: Any) -> Any:
+        """The product with a matrix of shape (width, k)."""
+        return _times(self.starts, self.columns, self.values, _padded(dense))[:, : dense.shape[1]]
+
+    def transposed_times(self, dense: Any) -> Any:
+        """The product of the transpose with a matrix of shape (rows, k)."""
+        product = _transposed_times(self.starts, self.columns, self.values, _padded(dense), self.width)
+        return product[:, : dense.shape[1]]
+
+
+def _padded(dense: Any) -> Any:
+    """As float32, with columns of 0 up to a multiple of LANES: loops over whole vector registers are twice as fast."""
+    padded = np.zeros((len(dense), -(-dense.shape[1] // LANES) * LANES), np.float32)
+    padded[:, : dense.shape[1]] = dense
+    return padded
 
 
 @numba.njit(cache=True, nogil=True)
-def _means(starts: Any, columns: Any, values: Matrix, directions: Matrix) -> Matrix:
-    """Sparse rows times the vectors of words, (rows, dim); columns from the number of words on are pairs."""
-    sums = np.zeros((len(starts) - 1, directions.shape[1]))
+def _times(starts: Any, columns: Any, values: Any, dense: Any) -> Any:
+    sums = np.zeros((len(starts) - 1, dense.shape[1]), np.float32)
     for row in range(len(starts) - 1):
+        target = sums[row]
         for cell in range(starts[row], starts[row + 1]):
-            if columns[cell] < len(directions):
-                for axis in range(directions.shape[1]):
-                    sums[row, axis] += values[cell] * directions[columns[cell], axis]
+            value, source = values[cell], dense[columns[cell]]
+            for place in range(len(target)):
+                target[place] += value * source[place]
     return sums
 
 
 @numba.njit(cache=True, nogil=True)
-def _weights(rows: Any, columns: Any, values: Matrix, dual: Matrix, width: int) -> Matrix:
-    """The transpose of a sparse matrix times `dual`."""
-    weights = np.zeros((width, dual.shape[1]))
-    for cell in range(len(rows)):
-        for label in range(dual.shape[1]):
-            weights[columns[cell], label] += values[cell] * dual[rows[cell], label]
-    return weights
+def _transposed_times(starts: Any, columns: Any, values: Any, dense: Any, width: int) -> Any:
+    sums = np.zeros((width, dense.shape[1]), np.float32)
+    for row in range(len(starts) - 1):
+        source = dense[row]
+        for cell in range(starts[row], starts[row + 1]):
+            value, target = values[cell], sums[columns[cell]]
+            for place in range(len(source)):
+                target[place] += value * source[place]
+    return sums

@@ -3,7 +3,8 @@
 The documents are the same in every part of the curve that are held out, fold by fold, and a smaller part lies within
 a larger one, both by hash of id. So points differ by what was learned alone, and the gain of the last doubling has a
 paired interval. Figures are of the rows of the natural pool. The further sets of a configuration, which teach harm,
-are whole at every point: the curve is that of the annotated documents.
+are whole at every point, and pseudo-labels, whose teacher saw all documents, stay out: the curve is that of the
+annotated documents.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,7 @@ def learning_curve(
     """
     if not shares or list(shares) != sorted(set(shares)) or shares[0] <= 0 or shares[-1] > 1:
         raise RecipeError(f"shares of a learning curve rise from above 0 to at most 1, not {list(shares)}")
+    config = config.model_copy(update={"distillation": None})
     points = []
     for share in shares:
         say(f"a learning curve at {share:.0%} of the documents")

@@ -5,7 +5,8 @@
 One linear model learns a label for each output ("compassion>=2"). The label of a prosocial dimension learns the
 grade itself, from 0 to 3, and calibration then says how likely 2 is reached: rare top grades borrow from the
 grades below. Harms learn both of theirs, also from sets of documents that were labelled for harm alone
-(labelled_sets.py). Folds by hash of id give out-of-fold
+(labelled_sets.py). Pseudo-labels of a slower teacher are further rows (pseudo_labels.py), pairs of sentences that
+ought to be scored alike keep a dialect or a group from being heard (alike.py). Folds by hash of id give out-of-fold
 logits, through the file and the kernel that are shipped; calibration is fitted and every published figure
 measured on them. Only rows with `ship` are read, and a word or word pair found in fewer than
 `minimum_documents` documents is left out.
@@ -32,6 +33,7 @@ from ..schemas.errors import FlorilegiumError, InputError, RecipeError
 from ..schemas.hashing import digest
 from ..schemas.taxonomy import HARMS, PROSOCIAL, TAXONOMY_VERSION
 from .agreement import disagreements
+from .alike import AlikePairs, alike_pairs, read_alike
 from .calibration import OUTPUTS, QUALITY_GRADES, expected_calibration_error, fit_calibration, fit_labels
 from .card import render_card
 from .evaluate import average_precision, roc_auc
@@ -39,6 +41,7 @@ from .fasttext_file import parse, window_logits
 from .fit import LinearModel, fit
 from .labelled import HIGHEST, mean_grades
 from .labelled_sets import LabelledRows, LabelledSet, read_contrasts, read_labelled_sets
+from .pseudo_labels import Distillation, PseudoLabels, read_pseudo_labels
 from .student import FORMAT_VERSION
 from .tokens import TOKENS_VERSION, tokenize
 from .word_vectors import WordVectors, read_word_vectors
@@ -48,12 +51,15 @@ __all__ = [
     "CardText",
     "Gold",
     "HeldOut",
+    "PlainStudents",
     "TrainConfig",
     "data_digest",
     "drawn",
     "figures",
     "held_out",
     "main",
+    "plain_students",
+    "pseudo_labels_for",
     "read_config",
     "read_gold",
     "train",
@@ -108,6 +114,8 @@ class TrainConfig(BaseModel):
     smoothing: float = Field(default=0.3, ge=0)  # how much: the vectors' part of a document's squared length
     harm_sets: list[LabelledSet] = Field(default_factory=list)
     contrasts: str | None = None  # a YAML file beside the shipped configs, or a path: sentences from templates
+    alike: str | None = None  # likewise: pairs of sentences that ought to be scored alike
+    distillation: Distillation | None = None  # learn from pseudo-labels too
     # Guards against bad labels; a header names those that are set.
     minimum_agreement: float | None = Field(default=None, ge=-1, le=1, exclude_if=_unset)  # kappa with other annotators
     source_share: float | None = Field(default=None, gt=0, le=1, exclude_if=_unset)  # of the documents, at most
@@ -235,15 +243,21 @@ def _lopsided(gold: Gold) -> list[tuple[str, float, str, float]]:
 
 
 def train(
-    config: TrainConfig, data: str | Path, output: str | Path, sets: str | Path = ".", say: Say = lambda _: None
+    config: TrainConfig,
+    data: str | Path,
+    output: str | Path,
+    sets: str | Path = ".",
+    say: Say = lambda _: None,
+    pseudo: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train, calibrate and measure; write model, header and card to `output`; return the header.
 
-    `sets` is the folder that the files of `harm_sets` lie in; `say` is told how far it is.
+    `sets` is the folder that the files of `harm_sets` lie in, `pseudo` the file of pseudo-labels where the
+    configuration has a `distillation`; `say` is told how far it is.
     """
     gold, importance = _bounded(read_gold(data, config.minimum_agreement, say), config, say)
     lines = tokenize(gold.texts).to_pylist()
-    material = _material(config, gold, importance, lines, Path(sets))
+    material = _material(config, gold, importance, lines, Path(sets), pseudo_labels_for(config, data, pseudo))
     folds = _folds(gold.ids, config.folds, config.seed)
     reached = np.column_stack([_reaches(gold, label) for label in LABELS])
     inputs = _held_out_inputs(config, material, folds, say)
@@ -280,6 +294,9 @@ def train(
             "rows": len(lines),
             "natural_rows": int(gold.natural.sum()),
             "set_rows": dict(Counter(material.further.sources)),
+            "alike_pairs": 0 if material.alike is None else len(material.alike.lines),
+            "pseudo_rows": 0 if material.pseudo is None else len(material.pseudo.lines),
+            "pseudo_sha256": None if material.pseudo is None else material.pseudo.digest,
             "words": len(linear.vocabulary.words),
             "features": len(linear.weights),
         },
@@ -319,9 +336,33 @@ class _Material:
     importance: Matrix  # (rows,)
     further: LabelledRows  # the rows after the annotated documents
     vectors: WordVectors | None
+    alike: AlikePairs | None
+    pseudo: PseudoLabels | None
 
 
-def _material(config: TrainConfig, gold: Gold, importance: Matrix, lines: list[str], folder: Path) -> _Material:
+def pseudo_labels_for(config: TrainConfig, data: str | Path, path: str | Path | None) -> PseudoLabels | None:
+    """The pseudo-labels that a configuration asks for. Raises `InputError` where they are missing or of other rows."""
+    if config.distillation is None:
+        if path is not None:
+            raise InputError(f"{path}: {config.name} has no `distillation` in its configuration to use pseudo-labels")
+        return None
+    if path is None:
+        raise InputError(
+            f"{config.name} learns from pseudo-labels: name their file with --pseudo, made by `python -m "
+            "florilegium.classifiers.distil`, or leave `distillation` out of the configuration"
+        )
+    expected = {"data_sha256": data_digest(data), "folds": config.folds, "seed": config.seed, "labels": list(LABELS)}
+    return read_pseudo_labels(path, expected)
+
+
+def _material(
+    config: TrainConfig,
+    gold: Gold,
+    importance: Matrix,
+    lines: list[str],
+    folder: Path,
+    pseudo: PseudoLabels | None = None,
+) -> _Material:
     learned = [
         gold.grades[label.split(">=")[0]] if label.split(">=")[0] in PROSOCIAL else _reaches(gold, label)
         for label in LABELS
@@ -335,23 +376,39 @@ def _material(config: TrainConfig, gold: Gold, importance: Matrix, lines: list[s
         importance=np.append(importance, further.importance),
         further=further,
         vectors=None if config.word_vectors is None else read_word_vectors(config.word_vectors),
+        alike=None if config.alike is None else alike_pairs(read_alike(CONFIGS / config.alike)),
+        pseudo=pseudo,
     )
 
 
-def _fit(config: TrainConfig, material: _Material, rows: np.ndarray[Any, Any]) -> LinearModel:
-    """The model of these rows of the annotated documents and of all rows of the sets."""
+def _fit(config: TrainConfig, material: _Material, rows: np.ndarray[Any, Any], fold: int = -1) -> LinearModel:
+    """The model of these rows of the annotated documents, of all rows of the sets and of the pseudo-labels.
+
+    `fold` is the one that the rows leave out, whose documents the teacher has not seen either; -1 if none.
+    """
     annotated = len(material.lines) - len(material.further.lines)
     rows = np.append(rows, np.arange(annotated, len(material.lines)))
-    return fit(
+    lines, targets, importance = (
         [material.lines[row] for row in rows],
         material.targets[rows],
+        material.importance[rows],
+    )
+    if material.pseudo is not None and config.distillation is not None:
+        lines += material.pseudo.lines
+        targets = np.vstack([targets, material.pseudo.targets[fold]])
+        importance = np.append(importance, np.full(len(material.pseudo.lines), config.distillation.importance))
+    return fit(
+        lines,
+        targets,
         LABELS,
         minimum_documents=config.minimum_documents,
         buckets=config.buckets,
         ridge=config.ridge,
         vectors=material.vectors,
         smoothing=config.smoothing,
-        importance=material.importance[rows],
+        importance=importance,
+        alike=() if material.alike is None else material.alike.lines,
+        alike_importance=1.0 if material.alike is None else material.alike.importance,
     )
 
 
@@ -379,7 +436,7 @@ def _held_out_inputs(
         held_out = np.flatnonzero(folds == fold)
         count = len(material.lines) - int((~taught & (folds != fold)).sum())
         say(f"fold {fold + 1} of {config.folds}: {count:,} documents, {len(held_out):,} of them held out")
-        payload = _fit(config, material, np.flatnonzero((folds != fold) & taught)).serialize()
+        payload = _fit(config, material, np.flatnonzero((folds != fold) & taught), fold).serialize()
         inputs[held_out] = _inputs(payload, [material.lines[row] for row in held_out])
     return inputs
 
@@ -414,22 +471,75 @@ def held_out(
     sets: str | Path = ".",
     say: Say = lambda _: None,
     probabilities: Matrix | None = None,
+    pseudo: str | Path | None = None,
     share: float = 1.0,
 ) -> HeldOut:
     """The student's folds trained anew: what a second model on top of it may learn from.
 
-    `probabilities`, where an earlier call gave them, save the training. With a `share` below 1 only that part of the
-    annotated documents teaches and calibrates, chosen by hash of id, so that a smaller part lies within a larger one;
-    all documents are still held out in the same folds.
+    `probabilities`, where an earlier call gave them, save the training, and `pseudo` is then not read. With a `share`
+    below 1 only that part of the annotated documents teaches and calibrates, chosen by hash of id, so that a smaller
+    part lies within a larger one; all documents are still held out in the same folds.
     """
     gold, importance = _bounded(read_gold(data, config.minimum_agreement, say), config, say)
-    material = _material(config, gold, importance, tokenize(gold.texts).to_pylist(), Path(sets))
+    labels = pseudo_labels_for(config, data, pseudo) if probabilities is None else None
+    material = _material(config, gold, importance, tokenize(gold.texts).to_pylist(), Path(sets), labels)
     folds = _folds(gold.ids, config.folds, config.seed)
     if probabilities is None:
         taught = drawn(gold.ids, share, config.seed)
         inputs = _held_out_inputs(config, material, folds, say, taught)
         probabilities = _held_out(gold, inputs, folds, taught)
     return HeldOut(gold, folds, probabilities, material.further, material.targets, material.importance)
+
+
+@dataclass(frozen=True)
+class PlainStudents:
+    """Students of annotated documents and sets alone, without pseudo-labels: a part of their teacher (distil.py)."""
+
+    gold: Gold
+    config: TrainConfig
+    folds: np.ndarray[Any, np.dtype[np.int64]]
+    material: _Material
+
+    @property
+    def further(self) -> LabelledRows:
+        """Rows of the sets."""
+        return self.material.further
+
+    @property
+    def lines(self) -> list[str]:
+        """Annotated documents, then rows of the sets, tokenised."""
+        return self.material.lines
+
+    @property
+    def targets(self) -> Matrix:
+        """What is known of them, (rows, labels), NaN where unknown."""
+        return self.material.targets
+
+    @property
+    def importance(self) -> Matrix:
+        """Of each row, (rows,)."""
+        return self.material.importance
+
+    def rows_without(self, fold: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Rows of training that leave a fold's documents out; all of them for a fold that there is not."""
+        return np.append(np.flatnonzero(self.folds != fold), np.arange(len(self.folds), len(self.lines)))
+
+    def student(self, fold: int, lines: list[str]) -> Matrix:
+        """What the student of `rows_without(fold)` says of tokenised lines, (lines, labels), in the labels' units."""
+        linear = _fit(self.config, self.material, np.flatnonzero(self.folds != fold))
+        rows = self.rows_without(fold)
+        known = np.isfinite(self.targets[rows])
+        weights = known * self.importance[rows][:, None]
+        sums = np.sum(np.where(known, self.targets[rows], 0.0) * weights, axis=0)
+        return _inputs(linear.serialize(), lines)[:, :-1] + sums / np.maximum(np.sum(weights, axis=0), 1e-12)
+
+
+def plain_students(config: TrainConfig, data: str | Path, sets: str | Path = ".") -> PlainStudents:
+    """The rows and folds of a student as they are without pseudo-labels."""
+    plain = config.model_copy(update={"distillation": None})
+    gold, importance = _bounded(read_gold(data, plain.minimum_agreement), plain, lambda _: None)
+    material = _material(plain, gold, importance, tokenize(gold.texts).to_pylist(), Path(sets))
+    return PlainStudents(gold, plain, _folds(gold.ids, config.folds, config.seed), material)
 
 
 def figures(gold: Gold, probabilities: Matrix) -> dict[str, Any]:
@@ -482,6 +592,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sets", type=Path, default=Path(), help="folder that the files of `harm_sets` lie in")
     parser.add_argument("--output", type=Path, required=True, help="the model's folder")
     parser.add_argument("--cache", type=Path, help="folder that keeps what an encoder read")
+    parser.add_argument("--pseudo", type=Path, help="pseudo-labels, where the configuration has a `distillation`")
     options = parser.parse_args(arguments)
     try:
         header = train_any(
@@ -491,6 +602,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.sets,
             lambda line: print(line, file=sys.stderr, flush=True),
             options.cache,
+            options.pseudo,
         )
     except FlorilegiumError as error:
         parser.exit(error.exit_code, f"{error}\n")
@@ -513,18 +625,19 @@ def train_any(
     sets: str | Path = ".",
     say: Say = lambda _: None,
     cache: str | Path | None = None,
+    pseudo: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train what a YAML file describes: a cascade where it names an encoder, else a student; return the header."""
     content = _read_yaml(path)
     if "encoder" not in content:
         config = _validated(TrainConfig, content, path)
         say(f"train {config.name} {config.version} on {data}")
-        return train(config, data, output, sets, say)
+        return train(config, data, output, sets, say, pseudo)
     from .train_cascade import CascadeConfig, train_cascade
 
     cascade = _validated(CascadeConfig, content, path)
     say(f"train {cascade.name} {cascade.version} on {data}")
-    return train_cascade(cascade, data, output, sets, say, cache)
+    return train_cascade(cascade, data, output, sets, say, cache, pseudo)
 
 
 def read_config(path: str | Path) -> TrainConfig:

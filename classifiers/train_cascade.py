@@ -2,13 +2,14 @@
 
 The student's folds are trained anew, so that each annotated document has a probability of a student that has not seen
 it; heads are fitted in the same folds. The composite is calibrated on these held-out pairs, the gate's thresholds are
-quantiles of them over the natural rows, and every figure on the card is held out as well. Reading the documents with
-the encoder takes most of the time (about 20 documents a second on two idle cores); with `cache` it is kept in a
-folder, part by part, and done once, as are the student's folds. The encoder itself is not trained here: name one that
-you fine-tuned with sentence-transformers.
+quantiles of them over the natural rows that never let more through than was asked, and every figure on the card is
+held out as well. Reading the documents with the encoder takes most of the time (about 20 documents a second on two
+idle cores); with `cache` it is kept in a folder, part by part, and done once, as are the student's folds. The encoder
+itself is not trained here: name one that you fine-tuned with sentence-transformers.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from .student import FORMAT_VERSION, MODELS, Classifier, load
 from .tokens import TOKENS_VERSION
 from .train import LABELS, CardText, HeldOut, TrainConfig, data_digest, figures, held_out
 
-__all__ = ["CascadeConfig", "GateShares", "train_cascade"]
+__all__ = ["CascadeConfig", "GateShares", "document_features", "read_cached", "train_cascade"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -73,11 +74,12 @@ def train_cascade(
     sets: str | Path = ".",
     say: Say = lambda _: None,
     cache: str | Path | None = None,
+    pseudo: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train and measure; write `heads.safetensors`, header and card to `output`; return the header.
 
-    `data` and `sets` are what the student was trained on. Raises `InputError` for other data, `MissingExtraError`
-    without the extra `semantic`.
+    `data`, `sets` and `pseudo` are what the student was trained on. Raises `InputError` for other data,
+    `MissingExtraError` without the extra `semantic`.
     """
     student = load(config.student)
     if not isinstance(student, Classifier):
@@ -86,9 +88,9 @@ def train_cascade(
     if training["data_sha256"] != data_digest(data):
         raise InputError(f"{data}: {student.name} was trained on other rows; train it on these first, then name it")
     encoder = load_encoder(config.encoder, config.tokens, config.layers)
-    known = _known(student, data, sets, say, cache)
+    known = _known(student, data, sets, say, cache, pseudo)
     texts = [*known.gold.texts.to_pylist(), *known.further.texts]
-    features, counts = _read(config, encoder, texts, say, cache)
+    features, counts = read_cached(encoder, texts, config.window, config.passages, say, cache)
     say("heads, composite and gate")
     scores, heads = _heads(config, known, features, counts)
     inputs = np.column_stack([logits(known.probabilities), scores, np.zeros(len(scores))])
@@ -137,25 +139,32 @@ def train_cascade(
     return header
 
 
-def _known(student: Classifier, data: str | Path, sets: str | Path, say: Say, cache: str | Path | None) -> HeldOut:
+def _known(
+    student: Classifier,
+    data: str | Path,
+    sets: str | Path,
+    say: Say,
+    cache: str | Path | None,
+    pseudo: str | Path | None,
+) -> HeldOut:
     """What the student's folds say, from the cache where it is kept."""
     parameters = TrainConfig.model_validate(student.header["training"]["parameters"])
     kept = None if cache is None else Path(cache) / f"student-{student.digest}.npz"
     if kept is not None and kept.is_file():
         with np.load(kept) as file:
             return held_out(parameters, data, sets, say, file["probabilities"])
-    known = held_out(parameters, data, sets, say)
+    known = held_out(parameters, data, sets, say, pseudo=pseudo)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez(kept, probabilities=known.probabilities)
     return known
 
 
-def _read(
-    config: CascadeConfig, encoder: Encoder, texts: list[str], say: Say, cache: str | Path | None
+def read_cached(
+    encoder: Encoder, texts: list[str], window: int, most: int, say: Say, cache: str | Path | None
 ) -> tuple[Floats, np.ndarray[Any, np.dtype[np.int64]]]:
     """Features of all passages and how many each text has; parts that the cache holds are not read again."""
-    asked = [encoder.digest, encoder.tokens, encoder.layers, config.window, config.passages, encoder.device, texts]
+    asked = [encoder.digest, encoder.tokens, encoder.layers, window, most, encoder.device, texts]
     folder = None if cache is None else Path(cache) / f"read-{digest(asked)}"
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +176,7 @@ def _read(
                 parts.append((file["features"], file["counts"]))
             continue
         say(f"read with {encoder.name} on {encoder.device}: {first:,} of {len(texts):,} documents")
-        features, counts = read_documents(encoder, texts[first : first + CHUNK], config.window, config.passages)
+        features, counts = read_documents(encoder, texts[first : first + CHUNK], window, most)
         parts.append((features, counts))
         if kept is not None:
             with (scratch := kept.with_suffix(".part")).open("wb") as file:
@@ -176,12 +185,18 @@ def _read(
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
+def document_features(features: Floats, counts: np.ndarray[Any, Any]) -> Floats:
+    """The mean of each text's passages, (texts, dim)."""
+    starts = np.cumsum(counts) - counts
+    return (np.add.reduceat(features, starts, axis=0) / counts[:, None]).astype(np.float32)
+
+
 def _heads(
     config: CascadeConfig, known: HeldOut, features: Floats, counts: np.ndarray[Any, Any]
 ) -> tuple[Matrix, Heads]:
     """Held-out scores of the annotated documents, (rows, labels), and the heads of all rows."""
     starts = np.cumsum(counts) - counts
-    documents = (np.add.reduceat(features, starts, axis=0) / counts[:, None]).astype(np.float32)
+    documents = document_features(features, counts)
     further = np.arange(len(known.folds), len(counts))
 
     def fitted(rows: np.ndarray[Any, Any]) -> Heads:
@@ -217,10 +232,13 @@ def _gate(config: CascadeConfig, known: HeldOut) -> Gate:
 
 
 def _threshold(values: Matrix, share: float) -> float:
-    """A value that this share of rows reaches, to six digits; values are 0 or more."""
+    """The least value, of six digits, that no more than this share of rows reach; values are 0 or more."""
     if share <= 0:
         return round(float(values.max()) + 1.0, 6)
-    return 0.0 if share >= 1 else round(float(np.quantile(values, 1 - share)), 6)
+    if share >= 1:
+        return 0.0
+    first_held_back = float(np.sort(values)[::-1][int(share * len(values))])
+    return math.floor(first_held_back * 1e6 + 1) / 1e6
 
 
 def _metrics(known: HeldOut, composite: Matrix, gate: Gate) -> dict[str, Any]:

@@ -48,6 +48,9 @@ def train(
             help="Train on a quarter, half and all instead, and write learning_curve.json and .md, no model.",
         ),
     ] = False,
+    pseudo: Annotated[
+        Path | None, typer.Option("--pseudo", help="Pseudo-labels of the configuration's `distillation` (Parquet).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model from annotated documents: same data and configuration, same bytes."""
@@ -65,7 +68,7 @@ def train(
         _report(result, render_learning_curve(result), "learning_curve", output, as_json)
         return
     with _busy() as say:
-        header = train_any(path, data, output, sets, lambda line: say(line[:1].upper() + line[1:]), cache)
+        header = train_any(path, data, output, sets, lambda line: say(line[:1].upper() + line[1:]), cache, pseudo)
     if as_json:
         print(json.dumps(header["metrics"], indent=1))
         return

@@ -51,3 +51,32 @@ def test_same_lines_same_bytes() -> None:
     lines, targets = corpus()
     first, second = (fit(lines, targets, ["kind", "cruel"], **OPTIONS).serialize() for _ in range(2))
     assert first == second
+
+
+def scores(lines: list[str], texts: list[str], **options: object) -> np.ndarray:
+    _, targets = corpus()
+    payload = fit(lines, targets, ["kind", "cruel"], **OPTIONS, **options).serialize()
+    data, offsets = string_buffers(pa.array(texts))
+    return window_logits(parse(payload), data, offsets, 10_000, np.eye(2, 3, dtype=np.float32), distinct=True).logits
+
+
+def test_pairs_that_ought_to_be_scored_alike_are() -> None:
+    """A word that goes along with a label is not heard where pairs say so; other words still are."""
+    lines, targets = corpus()
+    lines = [f"{line} thou" if target[0] else line for line, target in zip(lines, targets, strict=True)]
+    texts = ["one two thou", "one two", "one kind kind two"]
+    pairs = [(f"{word} thou", word) for word in ("three four", "five nine", "ten six", "seven eight", "two one")]
+    heard = scores(lines, texts)
+    unheard = scores(lines, texts, alike=pairs, alike_importance=50.0)
+    assert heard[0, 0] - heard[1, 0] > 0.1
+    assert abs(unheard[0, 0] - unheard[1, 0]) < 0.25 * (heard[0, 0] - heard[1, 0])
+    assert unheard[2, 0] > unheard[1, 0]
+
+
+def test_pairs_do_not_change_what_a_target_is_centred_on() -> None:
+    """An equal pair differs in nothing, so it changes nothing, whatever it counts."""
+    lines, _ = corpus()
+    texts = ["one kind two", "three cruel four"]
+    equal = [("one two three", "one two three")]
+    plain = scores(lines, texts)
+    assert scores(lines, texts, alike=equal, alike_importance=1000.0) == pytest.approx(plain, abs=1e-3)

@@ -1,0 +1,153 @@
+"""Pseudo-labels for a student: what a teacher says of documents that nobody annotated.
+
+    python -m florilegium.classifiers.distil prosocial --data train.parquet --sets labelled --documents pool.parquet \\
+        --cache cache --output pseudo.parquet
+
+The teacher is what a cascade is made of: heads on a sentence-transformers encoder (semantic.py), averaged with a
+student trained on annotated documents alone. Held out it beats the student, which is the condition for learning from
+it. For each fold of the student a teacher of the other folds labels all documents, so that no figure of the student has
+seen its own documents by way of the teacher. Needs the extra `semantic`; reading takes most of the time (a core reads
+about 7 documents a second) and is kept in `cache`.
+
+`documents` are Parquet files with `id` and `text`, in the configuration's languages and in an order that is no order of
+content: the first `distillation.rows` are taken, each up to `distillation.window` characters, without those that are
+annotated too. Their licence must allow what the student is for. The result holds their words, so it stays out of the
+repository; a student's dictionary takes only words found in at least `minimum_documents` of all documents.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..schemas.errors import FlorilegiumError, InputError, RecipeError
+from .encoder import Encoder, load_encoder
+from .pseudo_labels import PseudoLabels, write_pseudo_labels
+from .semantic import fit_heads, score_documents
+from .tokens import tokenize
+from .train import CONFIGS, LABELS, TrainConfig, data_digest, plain_students, read_config
+from .train_cascade import document_features, read_cached
+
+__all__ = ["distil", "main", "read_pool"]
+
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Say = Callable[[str], None]
+
+
+def read_pool(
+    paths: Sequence[str | Path], rows: int, window: int, ids: set[str], lines: set[str]
+) -> list[tuple[str, str, str]]:
+    """The first `rows` documents as (id, text of at most `window` characters, line), none twice.
+
+    Documents whose id is among `ids` or whose tokenised line is among `lines` are left out. Raises `InputError`.
+    """
+    found: list[tuple[str, str, str]] = []
+    taken = set(lines)
+    for name, text in _documents(paths):
+        cut = text[:window].strip()
+        line = str(tokenize(pa.array([cut], pa.string()))[0])
+        if name not in ids and line and line not in taken:
+            taken.add(line)
+            found.append((name, cut, line))
+            if len(found) == rows:
+                return found
+    if not found:
+        raise InputError(f"{', '.join(map(str, paths))}: no document left that is not annotated already")
+    return found
+
+
+def _documents(paths: Sequence[str | Path]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        try:
+            for batch in pq.ParquetFile(path).iter_batches(columns=["id", "text"]):
+                yield from (
+                    (str(name), text)
+                    for name, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True)
+                    if text
+                )
+        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            raise InputError(f"{path}: cannot be read as documents with `id` and `text` ({error})") from error
+
+
+def distil(
+    config: TrainConfig,
+    data: str | Path,
+    documents: Sequence[str | Path],
+    output: str | Path,
+    sets: str | Path = ".",
+    say: Say = lambda _: None,
+    cache: str | Path | None = None,
+    encoder: Encoder | None = None,
+) -> PseudoLabels:
+    """Label documents by the teachers of all folds and write the file; `encoder`, if given, is used as it is."""
+    settings = config.distillation
+    if settings is None:
+        raise RecipeError(f"{config.name}: has no `distillation` that says how its teacher is made")
+    known = plain_students(config, data, sets)
+    pool = read_pool(documents, settings.rows, settings.window, set(known.gold.ids), set(known.lines))
+    ids, texts, lines = (list(column) for column in zip(*pool, strict=True))
+    encoder = encoder or load_encoder(settings.encoder, settings.tokens, settings.layers)
+    annotated = [*known.gold.texts.to_pylist(), *known.further.texts]
+    features, counts = read_cached(encoder, annotated, settings.window, settings.passages, say, cache)
+    features = document_features(features, counts)
+    read, _ = read_cached(encoder, texts, settings.window, 1, say, cache)
+    targets = np.zeros((config.folds + 1, len(lines), len(LABELS)), np.float32)
+    one = np.ones(len(lines), np.int64)
+    for fold in range(config.folds + 1):
+        say(f"teacher {fold + 1} of {config.folds + 1}, over {len(lines):,} documents")
+        rows = known.rows_without(fold)
+        heads = fit_heads(features[rows], known.targets[rows], LABELS, known.importance[rows], settings.ridge)
+        by_encoder = score_documents(heads, read, one)
+        by_student = known.student(fold, lines) if settings.heads < 1 else 0.0
+        targets[fold] = settings.heads * by_encoder + (1 - settings.heads) * by_student
+    labels = PseudoLabels(ids, lines, targets)
+    description = {
+        "data_sha256": data_digest(data),
+        "folds": config.folds,
+        "seed": config.seed,
+        "labels": list(LABELS),
+        "encoder": encoder.digest,
+        "distillation": settings.model_dump(mode="json"),
+    }
+    write_pseudo_labels(labels, Path(output), description)
+    return labels
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this module; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m florilegium.classifiers.distil",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="a shipped configuration's name or the YAML file of a student")
+    parser.add_argument("--data", type=Path, required=True, help="annotated documents (Parquet)")
+    parser.add_argument("--documents", type=Path, nargs="+", required=True, help="Parquet files with `id` and `text`")
+    parser.add_argument("--sets", type=Path, default=Path(), help="folder that the files of `harm_sets` lie in")
+    parser.add_argument("--cache", type=Path, help="folder that keeps what the encoder read")
+    parser.add_argument("--output", type=Path, required=True, help="the file of pseudo-labels")
+    options = parser.parse_args(arguments)
+    shipped = CONFIGS / f"{options.config}.yaml"
+    try:
+        labels = distil(
+            read_config(shipped if shipped.is_file() else options.config),
+            options.data,
+            options.documents,
+            options.output,
+            options.sets,
+            lambda line: print(line, file=sys.stderr, flush=True),
+            options.cache,
+        )
+    except FlorilegiumError as error:
+        parser.exit(error.exit_code, f"{error}\n")
+    print(f"{len(labels.lines):,} pseudo-labelled documents in {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
