@@ -148,9 +148,7 @@ def fit(
     return LinearModel(vocabulary, tuple(-count for count, _ in known), tuple(labels), weights)
 
 
-def _solve(
-    kernel: Kernel, diagonal: Matrix, targets: Matrix, importance: Matrix, penalty: float, count: int
-) -> Matrix:
+def _solve(kernel: Kernel, diagonal: Matrix, targets: Matrix, importance: Matrix, penalty: float, count: int) -> Matrix:
     """Dual weights of all labels at once, each over the rows that know it, by preconditioned conjugate gradients.
 
     With S the root of a row's importance (0 where the target is unknown), S (S K S + λ I)⁻¹ S (y − ȳ). ȳ is that of
