@@ -21,7 +21,7 @@ ResamplesOption = Annotated[int, typer.Option(min=20, help="Resamples of documen
 
 def register(app: typer.Typer) -> None:
     """Add the commands, in the order in which somebody uses them."""
-    app.command(epilog="Example:  florilegium train prosocial --data gold.parquet --output models/mine")(train)
+    app.command(epilog="Example:  florilegium train mine.yaml --data gold.parquet --output models/mine")(train)
     app.command(
         epilog="Example:  florilegium evaluate models/mine dev.parquet hate.yaml --baseline train.parquet -o report"
     )(evaluate)
