@@ -57,6 +57,7 @@ UNSEEN = "\u00ad\u0300-\u033f\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-
 LEET = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s", "!": "i"}
 MOST_READINGS = 32  # of a word with signs that stand for several letters
 FEW_LETTERS = 3  # that a word with signs at one end alone has at least, as 5tupid has
+SHORT = 3  # characters of words that many a name in code has too, as z3d: read beside longer disguised ones alone
 PLAINLY = 2  # words with signs for letters after which such a word may have fewer
 SIEVE = 1 << 22  # hashes, a power of two: one word in four hundred passes by chance
 SHORTEST, LONGEST = 3, 80  # letters set apart that are read as words
@@ -133,16 +134,18 @@ def fold(text: str, known: Collection[str]) -> str:
     foreign = _is_foreign(text)
     folded = 0
 
-    def read(least: int) -> Callable[[re.Match[str]], str]:
+    def read(least: int, short: int = 0) -> Callable[[re.Match[str]], str]:
         def word(found: re.Match[str]) -> str:
             nonlocal folded
-            reading = _word(found.group(), known, foreign, least)
+            reading = _word(found.group(), known, foreign, least, short)
             folded += reading != found.group() and any(sign in LEET for sign in found.group())
             return reading
 
         return word
 
-    text = WORD.sub(read(FEW_LETTERS), text)
+    text = WORD.sub(read(FEW_LETTERS, SHORT), text)
+    if folded:
+        text = WORD.sub(read(FEW_LETTERS), text)
     if folded >= PLAINLY:
         text = WORD.sub(read(1), text)
     return APART.sub(lambda found: _together(found.group(), found.group(1), known), text)
@@ -157,8 +160,11 @@ def _is_foreign(text: str) -> bool:
     return strange > sum(1 for sign in text if sign.isascii() and sign.isalpha())
 
 
-def _word(word: str, known: Collection[str], foreign: bool, least: int) -> str:
-    """A word, perhaps with signs, as what it looks like; with signs at one end alone, one of `least` letters."""
+def _word(word: str, known: Collection[str], foreign: bool, least: int, short: int) -> str:
+    """A word, perhaps with signs, as what it looks like.
+
+    One with signs for letters has more than `short` characters; one with signs at one end alone, `least` letters.
+    """
     core = word.rstrip("@$!'")
     plain = UNSEEN_SIGNS.sub("", core)
     if not foreign:
@@ -167,7 +173,8 @@ def _word(word: str, known: Collection[str], foreign: bool, least: int) -> str:
     letters = sum(sign.isalpha() for sign in plain)
     if not letters or len(plain) < 2 or not plain.isascii() or _stands(core, known):
         return word
-    if letters < len(plain.replace("'", "")) and letters < least and _changes(plain) < 2:
+    signed = letters < len(plain.replace("'", ""))
+    if signed and (len(plain) <= short or (letters < least and _changes(plain) < 2)):
         return word
     reading = next((reading for reading in _readings(plain) if reading in known), None)
     return word if reading is None else reading + word[len(core) :]

@@ -24,7 +24,7 @@ from .grid import load_compositions
 __all__ = ["Coherence", "coherence", "incoherence", "sentences"]
 
 WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?")
-SENTENCE = re.compile(r"[.!?…]+[\"”’')]*\s+")
+SENTENCE = re.compile(r"(?<![.!?…])[.!?…]++[\"”’')]*+\s+")
 STEM = 4  # letters by which two words are taken for one
 MOST_BROKEN, MOST_REPEATED, MOST_EVERYWHERE, MOST_ASTRAY = 0.035, 0.2, 0.35, 0.45
 TIMES_UNKNOWN = 10  # as many unknown words as in the composer's lines: another vocabulary moves both
