@@ -1,6 +1,6 @@
 # make demo    the main job on the embedded example      make test    all that CI checks
 # make bench   documents/s and MB/s, stage by stage      make lock    pin the dependencies anew
-# make test-long      whole runs that are killed and started again
+# make test-long      what takes longer: whole runs, killed and started again; studies
 # make test-engines   ray, slurm, dataflow and object stores on the real thing here; as root it installs Debian's Slurm
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,14 +13,17 @@ PYTEST := $(BIN)/pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN
 # Every test that starts a process would otherwise compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long test-engines check bench lock clean
+.PHONY: demo test pytest test-long test-engines check bench lock clean
 
 demo: $(READY)
 	rm -rf $(RUNS)/demo
 	$(BIN)/florilegium run quickstart --output $(RUNS)/demo
 	$(BIN)/florilegium validate $(RUNS)/demo
 
-test: $(READY) check
+test: $(READY)
+	+@$(MAKE) --no-print-directory --jobs=2 check pytest
+
+pytest: $(READY)
 	$(PYTEST)
 
 # The other half of the time, for few tests; CI runs it too.

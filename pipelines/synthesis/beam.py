@@ -86,24 +86,30 @@ async def _write_batch(
     seed_text: Callable[[Cell], str],
     done: Callable[[Written], None],
 ) -> None:
-    """Write cells; `done` takes each as it is finished. Raises RequestError where the endpoint refuses."""
+    """Write cells; `done` takes each as it is finished. Raises RequestError where the endpoint refuses.
+
+    After a refusal nothing more is asked, but cells with all their answers still pass the gates: they were paid for.
+    """
     stop, connections = threading.Event(), chats(backend)
     under_way = asyncio.Semaphore(backend.concurrency)
     gatekeeper, loop = Gatekeeper(options.gates), asyncio.get_running_loop()
     with ThreadPoolExecutor(backend.concurrency) as pool:
 
         async def write(cell: Cell) -> None:
-            number = iter(range(1 << 20))
+            number, cut_off = iter(range(1 << 20)), False
 
             async def ask(messages: list[dict[str, str]], critique: bool) -> Answer:
+                nonlocal cut_off
                 name = f"{cell.id}:{next(number)}"
                 work = partial(connections[critique].ask, messages, name, completed, stop)
                 async with under_way:
                     if stop.is_set():
+                        cut_off = True
                         raise Failed("stopped")
                     try:
                         _, reply = await loop.run_in_executor(pool, work)
                     except Unanswered as error:
+                        cut_off = stop.is_set()
                         raise Failed(str(error)) from None
                     except FlorilegiumError:
                         stop.set()
@@ -113,18 +119,17 @@ async def _write_batch(
 
             charter = charters.get(cell.charter or "")
             result = await write_by_model(cell, options, charter, seed_text(cell), ask, gatekeeper.check)
-            if not stop.is_set():
+            if not cut_off:
                 done(result)
 
         try:
-            async with asyncio.TaskGroup() as group:
-                for cell in cells:
-                    group.create_task(write(cell))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            outcomes = await asyncio.gather(*map(write, cells), return_exceptions=True)
         finally:
             stop.set()
             gatekeeper.close()
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 class SynthesizeTasks(beam.PTransform):

@@ -92,6 +92,7 @@ def test_guards_that_are_off_leave_no_trace(config: TrainConfig) -> None:
         TrainConfig.model_validate({**written, "source_share": 0})
 
 
+@pytest.mark.long
 def test_the_study_measures_every_case(table: pa.Table, config: TrainConfig, tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "gold.parquet")
     result = study(config, tmp_path / "gold.parquet")

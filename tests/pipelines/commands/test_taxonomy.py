@@ -73,6 +73,7 @@ def write_labels(path: Path, rows: int, seed: int) -> None:
     pq.write_table(pa.Table.from_pylist(records), path)
 
 
+@pytest.mark.long
 def test_a_thirteenth_dimension(tmp_path: Path) -> None:
     """Trained and calibrated on 200 rows, evaluated on others, and a column of `score`; other models are refused."""
     shipped = files("florilegium.schemas").joinpath("taxonomy.yaml").read_text("utf-8")

@@ -4,14 +4,13 @@ import random
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from florilegium.pipelines.weighing.histogram import Histogram
 from florilegium.pipelines.weighing.plan import build_plan
 from florilegium.schemas.charter import Charter
 from florilegium.schemas.recipe import Weighing
 
 from .solver import solve
-
-CORPORA = 2000
 
 
 def _corpus(generator: random.Random):
@@ -37,10 +36,11 @@ def _corpus(generator: random.Random):
     return documents, voters, votes, budget, generator.choice([1, 1.5, 2, 4, 7]), generator.random() < 0.7
 
 
-def test_agrees_with_the_independent_solver():
+@pytest.mark.parametrize("corpora", [400, pytest.param(2000, marks=pytest.mark.long)])
+def test_agrees_with_the_independent_solver(corpora: int):
     generator = random.Random(20)
     kinds = {"default curve": 0, "q between": 0, "a lowered": 0, "short": 0, "unspendable": 0}
-    for _ in range(CORPORA):
+    for _ in range(corpora):
         documents, voters, votes, budget, cap, redistribute = _corpus(generator)
         names, domains = sorted(voters), sorted({g for g, _, _ in documents})
         charters = {c: Charter(version=1, name=c, shares=votes[c] or "natural") for c in names}
@@ -67,4 +67,4 @@ def test_agrees_with_the_independent_solver():
         kinds["a lowered"] += any(cell.a is not None and cell.a < 0.4 for cell in cells)
         kinds["short"] += any(cell.short > 0 for cell in cells)
         kinds["unspendable"] += plan.unspendable > 0
-    assert min(kinds.values()) > CORPORA // 50, kinds
+    assert min(kinds.values()) > corpora // 50, kinds
