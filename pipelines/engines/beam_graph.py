@@ -338,8 +338,7 @@ class Phase(beam.PTransform):
         tasks = input_or_inputs | "Tasks" >> beam.Create(self.indices, reshuffle=False) | "Spread" >> beam.Reshuffle()
         if self.phase == "score":
             return tasks | "Score" >> ScoreSplits(self.url, self.recipe, self.scratch)
-        workers = tasks.pipeline.options.get_all_options().get("direct_num_workers", 1)
-        if self.phase == "synthesize" and workers == 1:  # between local processes not tested
+        if self.phase == "synthesize":
             from ..synthesis.beam import SynthesizeTasks
 
             return tasks | "Synthesize" >> SynthesizeTasks(self.url, self.scratch)

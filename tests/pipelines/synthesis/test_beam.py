@@ -80,6 +80,17 @@ def test_the_engine_writes_the_bytes_of_local(tmp_path: Path, monkeypatch: pytes
     assert not list((tmp_path / "beam/synthetic/journal").glob("*"))
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("_quick")
+def test_two_processes_write_the_bytes_of_local(tmp_path: Path) -> None:
+    with serve(Server(lambda number: "429" if number % 5 == 3 else "")) as server:
+        made = both(server, 32)
+        for engine, workers in (("local", 1), ("beam", 2)):
+            synthesize(plan_synthesis(made), str(tmp_path / engine), load_engine(engine, workers))
+    assert balanced(tmp_path / "beam", 32)
+    assert files(tmp_path / "beam") == files(tmp_path / "local")
+
+
 def _noting(used: list, write: Any) -> Any:
     async def noting(cells: Any, *arguments: Any) -> None:
         used.append(len(cells))
