@@ -137,7 +137,9 @@ class Proxy:
 def s3_server() -> Iterator[Proxy]:
     """S3 by moto with an empty bucket BUCKET."""
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
+    S3FileSystem.clear_instance_cache()  # fsspec keeps those of an earlier server, at another port
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     proxy = Proxy(server.get_host_and_port()[1])
@@ -153,7 +155,9 @@ def s3_server() -> Iterator[Proxy]:
 def gcs_server() -> Iterator[Proxy]:
     """Google's store by gcp-storage-emulator with an empty bucket BUCKET."""
     from gcp_storage_emulator.server import create_server
+    from gcsfs import GCSFileSystem
 
+    GCSFileSystem.clear_instance_cache()  # as for S3
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
     server.start()
     server._api.is_running.wait(10)
