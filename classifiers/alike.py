@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 import pyarrow as pa
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..schemas.errors import RecipeError
 from ..schemas.hashing import digest
+from .labelled_sets import read_templates
 from .tokens import tokenize
 
 __all__ = ["AlikePairs", "AlikeTemplates", "alike_pairs", "capitalised", "read_alike"]
@@ -92,10 +91,7 @@ def capitalised(sentence: str) -> str:
 
 def read_alike(path: Path) -> AlikeTemplates:
     """Templates from a YAML file. Raises `RecipeError`."""
-    try:
-        return AlikeTemplates.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise RecipeError(f"{path}: not templates of pairs ({error})") from error
+    return read_templates(AlikeTemplates, path, "pairs")
 
 
 @dataclass(frozen=True)

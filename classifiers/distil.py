@@ -30,7 +30,7 @@ from .encoder import Encoder, load_encoder
 from .pseudo_labels import PseudoLabels, write_pseudo_labels
 from .semantic import fit_heads, score_documents
 from .tokens import tokenize
-from .train import CONFIGS, LABELS, TrainConfig, data_digest, plain_students, read_config
+from .train import LABELS, TrainConfig, config_path, data_digest, plain_students, read_config
 from .train_cascade import document_features, read_cached
 
 __all__ = ["distil", "main", "read_pool"]
@@ -132,10 +132,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="folder that keeps what the encoder read")
     parser.add_argument("--output", type=Path, required=True, help="the file of pseudo-labels")
     options = parser.parse_args(arguments)
-    shipped = CONFIGS / f"{options.config}.yaml"
     try:
         labels = distil(
-            read_config(shipped if shipped.is_file() else options.config),
+            read_config(config_path(options.config)),
             options.data,
             options.documents,
             options.output,

@@ -11,7 +11,7 @@ is common. A text that is also among the annotated documents is left out.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +24,10 @@ from ..schemas.errors import InputError, RecipeError
 from ..schemas.hashing import digest
 from .tokens import tokenize
 
-__all__ = ["Contrasts", "LabelledRows", "LabelledSet", "Rule", "read_contrasts", "read_labelled_sets"]
+__all__ = ["Contrasts", "LabelledRows", "LabelledSet", "Rule", "read_contrasts", "read_labelled_sets", "read_templates"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class Rule(BaseModel):
@@ -82,10 +83,15 @@ class Contrasts(BaseModel):
 
 def read_contrasts(path: Path) -> Contrasts:
     """Templates from a YAML file. Raises `RecipeError`."""
+    return read_templates(Contrasts, path, "sentences")
+
+
+def read_templates(kind: type[Kind], path: Path, of: str) -> Kind:
+    """Templates of some kind from a YAML file; `of` says in errors what they are of. Raises `RecipeError`."""
     try:
-        return Contrasts.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        return kind.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise RecipeError(f"{path}: not templates of sentences ({error})") from error
+        raise RecipeError(f"{path}: not templates of {of} ({error})") from error
 
 
 @dataclass(frozen=True)

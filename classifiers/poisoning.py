@@ -30,7 +30,7 @@ from ..schemas.taxonomy import PROSOCIAL
 from .evaluate import evaluate_labelled
 from .labelled import DIMENSIONS, HIGHEST, read_labelled
 from .student import Model, load
-from .train import TrainConfig, drawn, read_config, train
+from .train import TrainConfig, config_path, drawn, read_config, train
 
 __all__ = ["advertisements", "annotated_by_five", "poisoned", "render_study", "study"]
 
@@ -224,7 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(line, file=sys.stderr, flush=True)
 
     try:
-        result = study(read_config(options.config), options.data, say, options.share)
+        result = study(read_config(config_path(options.config)), options.data, say, options.share)
     except FlorilegiumError as error:
         parser.exit(error.exit_code, f"{error}\n")
     options.output.mkdir(parents=True, exist_ok=True)

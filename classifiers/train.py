@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,7 @@ __all__ = [
     "HeldOut",
     "PlainStudents",
     "TrainConfig",
+    "config_path",
     "data_digest",
     "drawn",
     "figures",
@@ -255,9 +257,10 @@ def train(
     `sets` is the folder that the files of `harm_sets` lie in, `pseudo` the file of pseudo-labels where the
     configuration has a `distillation`; `say` is told how far it is.
     """
+    labels = pseudo_labels_for(config, data, pseudo)
     gold, importance = _bounded(read_gold(data, config.minimum_agreement, say), config, say)
     lines = tokenize(gold.texts).to_pylist()
-    material = _material(config, gold, importance, lines, Path(sets), pseudo_labels_for(config, data, pseudo))
+    material = _material(config, gold, importance, lines, Path(sets), labels)
     folds = _folds(gold.ids, config.folds, config.seed)
     reached = np.column_stack([_reaches(gold, label) for label in LABELS])
     inputs = _held_out_inputs(config, material, folds, say)
@@ -587,7 +590,7 @@ def _measure(gold: Gold, probabilities: Matrix, rows: Mask) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """The command line of this module; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m florilegium.classifiers.train", description=__doc__)
-    parser.add_argument("config", type=Path, help="YAML file of a training run")
+    parser.add_argument("config", help="a shipped configuration's name or the YAML file of a training run")
     parser.add_argument("--data", type=Path, required=True, help="annotated documents (Parquet)")
     parser.add_argument("--sets", type=Path, default=Path(), help="folder that the files of `harm_sets` lie in")
     parser.add_argument("--output", type=Path, required=True, help="the model's folder")
@@ -596,7 +599,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         header = train_any(
-            options.config,
+            config_path(options.config),
             options.data,
             options.output,
             options.sets,
@@ -638,6 +641,15 @@ def train_any(
     cascade = _validated(CascadeConfig, content, path)
     say(f"train {cascade.name} {cascade.version} on {data}")
     return train_cascade(cascade, data, output, sets, say, cache, pseudo)
+
+
+def config_path(name: str | Path) -> Path:
+    """The file of a shipped configuration, by its name, or of one's own. Raises `RecipeError` where there is none."""
+    for path in (CONFIGS / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path
+    near = get_close_matches(str(name), sorted(path.stem for path in CONFIGS.glob("*.yaml")), n=1)
+    raise RecipeError(f"{name}: no such configuration" + (f"; did you mean {near[0]!r}?" if near else " or file"))
 
 
 def read_config(path: str | Path) -> TrainConfig:

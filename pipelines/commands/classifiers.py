@@ -54,12 +54,9 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train a model from annotated documents: same data and configuration, same bytes."""
-    from importlib.resources import files
+    from ...classifiers.train import config_path, read_config, train_any
 
-    from ...classifiers.train import read_config, train_any
-
-    shipped = files("florilegium.classifiers.configs").joinpath(f"{config}.yaml")
-    path = Path(str(shipped)) if "/" not in config and shipped.is_file() else config
+    path = config_path(config)
     if curve:
         from ...classifiers.learning_curve import learning_curve, render_learning_curve
 

@@ -247,17 +247,22 @@ def write_by_endpoint(
 ) -> None:
     """Write every cell, `backend.concurrency` at a time; `done` takes each as it is finished.
 
-    Raises RequestError where the endpoint refuses (a wrong key, an unknown model); cells that were finished are done.
+    Raises RequestError where the endpoint refuses (a wrong key, an unknown model). Nothing more is asked then, but
+    cells with all their answers still pass the gates: they were paid for.
     """
     logger.disable("datatrove")
     by_id = {cell.id: cell for cell in cells}
+    refusals: list[RequestError] = []
     gatekeeper = Gatekeeper(options.gates)
 
     async def rollout(document: Document, generate: Any) -> bool:
         cell = by_id[document.id]
         charter = charters.get(cell.charter or "")
         ask = answerer(cell, generate)
-        done(await write_by_model(cell, options, charter, seed_text(cell), ask, gatekeeper.check))
+        try:
+            done(await write_by_model(cell, options, charter, seed_text(cell), ask, gatekeeper.check))
+        except RequestError as error:  # raised here, it would end the others where they are
+            refusals.append(error)
         return True
 
     config = InferenceConfig(
@@ -280,3 +285,5 @@ def write_by_endpoint(
     finally:
         sys.setswitchinterval(usual)
         gatekeeper.close()
+    if refusals:
+        raise refusals[0]

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from florilegium.classifiers.student import MODELS, load
-from florilegium.classifiers.train import TrainConfig, main, read_config, read_gold, train
+from florilegium.classifiers.train import TrainConfig, config_path, main, read_config, read_gold, train
 from florilegium.schemas.errors import InputError, RecipeError
 from florilegium.schemas.taxonomy import HARMS, PROSOCIAL
 
@@ -73,6 +73,8 @@ def test_wrong_requests_name_the_file_and_the_key(tmp_path: Path, gold_file: Pat
     (tmp_path / "config.yaml").write_text("name: small\nridges: 2\n")
     with pytest.raises(RecipeError, match="ridges"):
         read_config(tmp_path / "config.yaml")
+    with pytest.raises(RecipeError, match="did you mean 'prosocial'"):
+        config_path("prosocail")
     with pytest.raises(InputError, match=r"absent\.parquet"):
         read_gold(tmp_path / "absent.parquet")
     table = pq.read_table(gold_file)

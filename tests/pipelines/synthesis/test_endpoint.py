@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from florilegium.classifiers import chat as chat_module
 from florilegium.pipelines.engines import load_engine
+from florilegium.pipelines.synthesis import endpoint as endpoint_module
 from florilegium.pipelines.synthesis.generate import Account, plan_synthesis, synthesize
 from florilegium.schemas.errors import InputError, RequestError
 from florilegium.schemas.recipe import Recipe
@@ -188,6 +189,20 @@ def test_a_key_that_expires_on_the_way_is_no_storm(tmp_path: Path) -> None:
     with serve(Server()) as server:
         run(recipe(server.address, 200), tmp_path)
     balanced(tmp_path, 200)
+
+
+def test_a_refusal_loses_no_answers_that_wait_for_the_gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_module, "GATHER_SECONDS", 2.0)  # the refusal comes before the first gates
+
+    def expire(number: int) -> str:
+        server.key = KEY if number < 25 else "another"
+        return ""
+
+    with serve(Server(expire)) as server, pytest.raises(Exception, match="401"):
+        run(recipe(server.address, 60, task_documents=60), tmp_path)
+    assert len(server.asked) <= 25 + 3 * 4
+    kept = sum(len(path.read_bytes().splitlines()) - 1 for path in (tmp_path / "synthetic/journal").iterdir())
+    assert kept > 0
 
 
 def test_the_key_is_written_nowhere(tmp_path: Path) -> None:
