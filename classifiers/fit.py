@@ -29,6 +29,7 @@ from typing import Any
 import numba
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from ..schemas.arrays import string_buffers
 from .fasttext_file import Vocabulary, features, serialize
@@ -59,6 +60,7 @@ class LinearModel:
         return serialize(self.vocabulary, self.counts, self.labels, self.weights, slopes, intercepts)
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit(
     lines: Sequence[str],
     targets: Matrix,
@@ -81,7 +83,8 @@ def fit(
 
     `alike` are pairs of lines whose scores ought not to differ; each counts `alike_importance`.
 
-    Words and buckets of word pairs that are found in fewer than `minimum_documents` lines are left out.
+    Words and buckets of word pairs that are found in fewer than `minimum_documents` lines are left out. One thread does
+    the linear algebra: several add up in another order, and the bytes of a model would depend on the number of cores.
     """
     count = len(lines)
     lines = [*lines, *(left for left, _ in alike), *(right for _, right in alike)]

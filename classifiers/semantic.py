@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..schemas.errors import ModelError
 from ..schemas.taxonomy import HARMS
@@ -83,10 +84,12 @@ def score_documents(heads: Heads, features: Floats, counts: np.ndarray[Any, Any]
     return np.where([label.split(">=")[0] in HARMS for label in heads.labels], worst, means)
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit_heads(features: Floats, targets: Matrix, labels: Sequence[str], importance: Matrix, ridge: float) -> Heads:
     """Heads that predict `targets` of shape (rows, labels), NaN where unknown, from features of documents.
 
     `importance`, (rows,), says how much a row counts; `ridge` is the penalty in units of a feature's variance.
+    One thread does the linear algebra, as in `fit`.
     """
     full = importance >= importance.max()
     mean = features[full].mean(axis=0, dtype=np.float64)

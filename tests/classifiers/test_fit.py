@@ -5,7 +5,9 @@ import pyarrow as pa
 import pytest
 from florilegium.classifiers.fasttext_file import parse, window_logits
 from florilegium.classifiers.fit import fit
+from florilegium.classifiers.word_vectors import read_word_vectors
 from florilegium.schemas.arrays import string_buffers
+from threadpoolctl import threadpool_limits
 
 OPTIONS = {"minimum_documents": 5, "buckets": 1 << 21, "ridge": 0.5}
 
@@ -80,3 +82,17 @@ def test_pairs_do_not_change_what_a_target_is_centred_on() -> None:
     equal = [("one two three", "one two three")]
     plain = scores(lines, texts)
     assert scores(lines, texts, alike=equal, alike_importance=1000.0) == pytest.approx(plain, abs=1e-3)
+
+
+def test_as_many_threads_as_there_are_change_no_byte() -> None:
+    vectors, random = read_word_vectors("minilm"), np.random.default_rng(5)
+    words = np.array(vectors.words[:400])
+    lines = [" ".join(random.choice(words, 60)) for _ in range(3000)]
+    targets = random.random((3000, 24))
+    made = set()
+    for threads in (1, 2, 3):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            made.add(
+                fit(lines, targets, [f"l{n}" for n in range(24)], **OPTIONS, vectors=vectors, smoothing=0.3).serialize()
+            )
+    assert len(made) == 1
