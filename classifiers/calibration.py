@@ -1,12 +1,12 @@
 """From a model's logits to probabilities that mean what they say.
 
 Each output is a logistic function (Platt 1999) of the logits of its dimension, all grades of it, and for
-quality and the prosocial dimensions of the length in features, since a short text seldom shows much of
-anything. It is fitted on out-of-fold logits of documents of the *natural* pool: rows chosen for being
-positive would teach a prior that no corpus has. Where the natural rows hold too few positives, the slope is
-learned from all rows and the intercept is set so that the mean over natural rows meets their (smoothed)
-share. Where even all rows hold too few, toxic is a fixed share of topical: a rank, not a probability, and
-`basis` says so.
+quality and the prosocial dimensions of the length, since a short text seldom shows much of anything: in tokens,
+known to the model or not, because counting what it knows made a short text of every text in a dialect. It is
+fitted on out-of-fold logits of documents of the *natural* pool: rows chosen for being positive would teach a
+prior that no corpus has. Where the natural rows hold too few positives, the slope is learned from all rows and
+the intercept is set so that the mean over natural rows meets their (smoothed) share. Where even all rows hold too
+few, toxic is a fixed share of topical: a rank, not a probability, and `basis` says so.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..schemas.taxonomy import HARMS, PROSOCIAL
+from .fasttext_file import Windows
 
 __all__ = ["OUTPUTS", "Calibration", "expected_calibration_error", "fit_calibration", "fit_labels"]
 
@@ -31,12 +32,13 @@ OUTPUTS: tuple[str, ...] = (
 FEW = 50
 RIDGE = 1.0
 LIMIT = 30.0
-LENGTH = "log(features)"
+LENGTH = "log(tokens)"
+KNOWN_LENGTH = "log(features)"  # of models that were fitted to the number of features that they know
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Probabilities of `OUTPUTS` from the logits of `labels` and the logarithm of the number of features."""
+    """Probabilities of `OUTPUTS` from the logits of `labels` and the logarithm of a text's length."""
 
     labels: tuple[str, ...]
     weights: Matrix  # (outputs, labels + 1), the last column for the length
@@ -44,6 +46,11 @@ class Calibration:
     basis: tuple[str, ...]  # per output: "natural", "all" or "share"
     positives: tuple[tuple[int, int], ...]  # per output: among natural rows, among all rows
     shares: tuple[float, ...]  # per harm: toxic as a share of topical where the basis is "share", else 1
+    length: str = LENGTH
+
+    def lengths(self, windows: Windows) -> np.ndarray[Any, Any]:
+        """What the logarithm is of, for each scored window."""
+        return windows.tokens if self.length == LENGTH else windows.sizes
 
     def projection(self, dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The output matrix (outputs, dim) that scores all outputs at once; the dimensions begin with `labels`."""
@@ -55,12 +62,12 @@ class Calibration:
         """Probabilities of shape (rows, outputs), from inputs of shape (rows, labels + 1)."""
         return self._finish(inputs @ self.weights.T)
 
-    def apply_projected(self, scores: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any]) -> Matrix:
-        """The same from scores under the projected matrix and numbers of features.
+    def apply_projected(self, scores: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]) -> Matrix:
+        """The same from scores under the projected matrix and lengths, at least 1.
 
         No matrix product here: its last bits would depend on how many rows come together.
         """
-        return self._finish(scores.astype(np.float64) + np.log(sizes)[:, None] * self.weights[:, -1])
+        return self._finish(scores.astype(np.float64) + np.log(lengths)[:, None] * self.weights[:, -1])
 
     def apply_rows(self, inputs: np.ndarray[Any, Any]) -> Matrix:
         """The same as `apply`, each row to the last bit from itself alone."""
@@ -86,7 +93,7 @@ class Calibration:
                 "bias": float(self.bias[row]),
                 "weights": {
                     label: float(weight)
-                    for label, weight in zip((*self.labels, LENGTH), self.weights[row], strict=True)
+                    for label, weight in zip((*self.labels, self.length), self.weights[row], strict=True)
                     if weight != 0
                 },
             }
@@ -98,7 +105,8 @@ class Calibration:
         """The inverse of `to_json`. Raises `ValueError` or `KeyError` where outputs or labels differ."""
         if tuple(entry["output"] for entry in entries) != OUTPUTS:
             raise ValueError("its outputs are not those of this version")
-        column = {label: index for index, label in enumerate((*labels, LENGTH))}
+        length = KNOWN_LENGTH if any(KNOWN_LENGTH in entry["weights"] for entry in entries) else LENGTH
+        column = {label: index for index, label in enumerate((*labels, length))}
         weights = np.zeros((len(OUTPUTS), len(column)))
         for row, entry in enumerate(entries):
             for label, weight in entry["weights"].items():
@@ -110,6 +118,7 @@ class Calibration:
             basis=tuple(entry["basis"] for entry in entries),
             positives=tuple((entry["positives"][0], entry["positives"][1]) for entry in entries),
             shares=tuple(1.0 if entry["share"] is None else entry["share"] for entry in entries[-len(HARMS) :]),
+            length=length,
         )
 
 

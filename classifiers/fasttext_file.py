@@ -80,6 +80,7 @@ class Windows:
 
     logits: Floats  # (windows, labels)
     sizes: Integers  # (windows,) features found in each
+    tokens: Integers  # (windows,) tokens of each, known to the model or not
     counts: Integers  # (rows,) windows of each row
 
 
@@ -279,12 +280,12 @@ def _ones(bits: Any) -> Any:
 def _gather(
     data: Bytes, position: Any, limit: Any, stop: Any, buckets: int, word_bytes: Bytes, word_offsets: Integers,
     slots: Integers, tails: Words, sieve: Words, places: Integers, found: Integers, paired: Integers,
-) -> tuple[int, int, Any]:  # fmt: skip
+) -> tuple[int, int, int, Any]:  # fmt: skip
     """Features of one line: the tokens that start in data[position:limit], then the end-of-line token.
 
-    Fills `found` with words and `paired` with pairs; returns their numbers and where the next token starts.
+    Fills `found` with words and `paired` with pairs; returns their numbers, that of tokens and where the next starts.
     """
-    words, both = 0, 0
+    words, both, tokens = 0, 0, 0
     previous = np.uint64(0)
     first = True
     last = False
@@ -303,6 +304,7 @@ def _gather(
                 position += 1
             word = _find(data, start, position, hashed, tail, word_bytes, word_offsets, slots, tails)
             position += 1
+            tokens += 1
         else:
             for byte in END:
                 hashed = np.uint32((hashed ^ np.uint32(np.int8(byte))) * np.uint32(16777619))
@@ -328,7 +330,7 @@ def _gather(
                     paired[both] = first_bucket + places[before]
                     both += 1
         previous, first = signed, False
-    return words, both, position
+    return words, both, tokens, position
 
 
 @numba.njit(cache=True, nogil=True)
@@ -344,7 +346,7 @@ def _features(
     for row in range(len(offsets) - 1):
         start, stop = np.int64(offsets[row]), np.int64(offsets[row + 1])
         if start < stop:
-            words, both, _ = _gather(
+            words, both, _, _ = _gather(
                 data, start, stop, stop, buckets, word_bytes, word_offsets, slots, tails, sieve, places, found, paired
             )
             indices[total : total + words] = found[:words]
@@ -357,7 +359,7 @@ def _features(
 def _score(
     data: Bytes, offsets: Integers, window: int, distinct: bool, buckets: int, word_bytes: Bytes,
     word_offsets: Integers, slots: Integers, tails: Words, sieve: Words, places: Integers, inputs: Floats,
-    outputs: Floats, logits: Floats, sizes: Integers, counts: Integers,
+    outputs: Floats, logits: Floats, sizes: Integers, tokens: Integers, counts: Integers,
 ) -> None:  # fmt: skip
     dim, labels = inputs.shape[1], outputs.shape[0]
     firsts, lasts = np.empty(labels, np.int64), np.empty(labels, np.int64)  # where a label's weights are not 0
@@ -375,7 +377,7 @@ def _score(
         part, before, position = np.int64(0), total, start
         while position < stop:
             limit = start + (part + 1) * length // parts
-            words, both, position = _gather(
+            words, both, known_or_not, position = _gather(
                 data, position, limit, stop, buckets, word_bytes, word_offsets, slots, tails, sieve, places,
                 found, paired,
             )  # fmt: skip
@@ -407,7 +409,7 @@ def _score(
                 for d in range(firsts[label], lasts[label]):
                     value += outputs[label, d] * (hidden[d] * scale)
                 logits[total, label] = value
-            sizes[total] = size
+            sizes[total], tokens[total] = size, max(known_or_not, 1)
             total += 1
             # A token longer than a window takes up the windows that it covers.
             part = max(part + 1, (position - start) * parts // length)
@@ -433,15 +435,16 @@ def window_logits(
     outputs = model.outputs if outputs is None else outputs
     lengths = np.diff(offsets).astype(np.int64)
     most = int(np.sum((lengths + window - 1) // window))
-    logits, sizes = np.empty((most, len(outputs)), np.float32), np.empty(most, np.int32)
+    logits = np.empty((most, len(outputs)), np.float32)
+    sizes, tokens = np.empty(most, np.int32), np.empty(most, np.int32)
     counts = np.empty(len(lengths), np.int32)
     v = model.vocabulary
     _score(
         data, offsets, window, distinct, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.tails, v.sieve, v.places,
-        model.inputs, outputs, logits, sizes, counts,
+        model.inputs, outputs, logits, sizes, tokens, counts,
     )  # fmt: skip
     total = int(counts.sum())
-    return Windows(logits[:total], sizes[:total], counts)
+    return Windows(logits[:total], sizes[:total], tokens[:total], counts)
 
 
 def features(vocabulary: Vocabulary, data: Bytes, offsets: Integers) -> Features:

@@ -120,6 +120,7 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert mean.logits[:, 0] == pytest.approx([(2 + bad) / 4, 0], abs=1e-6)
     once = window_logits(model, data, offsets, 100, distinct=True)
     assert once.sizes.tolist() == [3, 1]  # good, bad and the end of the line
+    assert once.tokens.tolist() == mean.tokens.tolist() == [4, 1]  # "thing" and "unknown" are words too
     assert once.logits[:, 0] == pytest.approx([(1 + bad) / 3**0.5, 0], abs=1e-6)
 
 
@@ -130,6 +131,7 @@ def test_every_byte_is_in_one_window() -> None:
         windows = window_logits(model, data, offsets, 100)
         assert windows.counts[0] == len(windows.sizes) <= -(-len(lines[0]) // 100)
         assert (windows.sizes - 1).sum() == lines[0].split(" ").count("good")
+        assert windows.tokens.sum() == len(lines[0].split(" "))
         sums = windows.logits[:, 0] * windows.sizes
         assert sums.sum() == pytest.approx(lines[0].split(" ").count("good"), rel=1e-5)
 
