@@ -47,7 +47,7 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 
 @cache
 def load_suite(name: str) -> Any:
-    """The content of a shipped suite: dialects, identities, innocent, adversaries or hate."""
+    """The content of a shipped suite: dialects, identities, passages, innocent, adversaries or hate."""
     return yaml.safe_load(files("florilegium.classifiers.suites").joinpath(f"{name}.yaml").read_text("utf-8"))
 
 
