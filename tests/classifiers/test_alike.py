@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +28,8 @@ def measured() -> list[str]:
     suites = SHIPPED.parent.parent / "suites"
     texts = [side for pair in shipped_pairs() for side in (pair.left, pair.right)]
     texts += [side for group in load_suite("dialects").values() for pair in group for side in pair.split(" => ")]
+    passages = [text for passage in load_suite("passages") for text in passage.values()]
+    texts += [*passages, *(sentence for text in passages for sentence in re.split(r"(?<=[.?!]) ", text))]
     identities = load_suite("identities")
     for person, people in [*identities["identities"].values(), ("a neighbour", "neighbours")]:
         texts += [template.format(person=person, people=people) for template in identities["templates"]]
