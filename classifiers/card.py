@@ -71,6 +71,15 @@ def render_card(header: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _tuning(settings: dict[str, Any] | None) -> list[str]:
+    if settings is None:
+        return []
+    return [
+        f"- the encoder is fine-tuned: changes of rank {settings['rank']} to its linear layers, {settings['epochs']} "
+        f"passes over the documents, seed {settings['seed']}"
+    ]
+
+
 def render_cascade_card(header: dict[str, Any]) -> str:
     """The card of a cascade as Markdown, from the content of its `model.json` (its digest included)."""
     training, metrics = header["training"], header["metrics"]
@@ -88,6 +97,7 @@ def render_cascade_card(header: dict[str, Any]) -> str:
         f"- student `{student['name']}` {student['version']}, digest `{student['digest']}`",
         f"- encoder `{encoder['name']}`, SHA-256 of its tensors `{encoder['digest']}`, not included; "
         f"{encoder['dim']:,} features a passage{' (the mean over tokens of every layer)' if encoder['layers'] else ''}",
+        *_tuning(training["parameters"].get("tuning")),
         *(f"- `{name}` SHA-256 `{value}`" for name, value in header["files"].items()),
         *_sources(training),
         "",

@@ -8,7 +8,8 @@ were not taken.
 Where the encoder read a document, each probability is a logistic function of what the student and the heads say
 together, calibrated on held-out rows of both; elsewhere it is the student's. `scored_by` says which.
 
-A cascade's folder holds `heads.safetensors`, `model.json` and `README.md`. The student is named with its digest, or
+A cascade's folder holds `heads.safetensors`, `model.json` and `README.md`, and `adapter.safetensors` where the encoder
+was fine-tuned: low-rank changes of its layers. The student is named with its digest, or
 lies in `student/` where it is no shipped one; the encoder is named with the digest of its tensors and not included.
 """
 
@@ -28,6 +29,7 @@ from ..schemas.errors import ModelError
 from ..schemas.taxonomy import HARMS, PROSOCIAL
 from .calibration import OUTPUTS, QUALITY_GRADES, Calibration
 from .encoder import Encoder, check_installed, load_encoder
+from .finetune import Adapter
 from .semantic import Heads, read_documents, score_documents
 from .student import Classifier, Model, Scores, Texts, as_strings, load, raise_harms, rounded_scores
 
@@ -80,6 +82,7 @@ class Cascade(Model):
     student: Classifier
     gate: Gate
     heads: Heads
+    adapter: Adapter | None  # changes of the encoder, where it was fine-tuned
     calibration: Calibration  # of the composite
 
     @cached_property
@@ -90,7 +93,7 @@ class Cascade(Model):
         if encoder.digest != stated["digest"]:
             message = f"{self.name}: the encoder {stated['name']!r} has the digest {encoder.digest[:12]}…"
             raise ModelError(f"{message}, trained with {stated['digest'][:12]}…; install that one or train again")
-        return encoder
+        return encoder if self.adapter is None else self.adapter.apply(encoder)
 
     def prepare(self) -> None:
         self.student.prepare()
@@ -129,14 +132,7 @@ def load_cascade(folder: Path, header: dict[str, Any], stated: str) -> Cascade:
     Raises `MissingExtraError` without the extra `semantic`, `ModelError` for a damaged or foreign part.
     """
     check_installed()
-    try:
-        payload = (folder / "heads.safetensors").read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{folder / 'heads.safetensors'}: cannot be read ({error}); install the model again"
-        ) from error
-    if header["files"]["heads.safetensors"] != hashlib.sha256(payload).hexdigest():
-        raise ModelError(f"{folder / 'heads.safetensors'}: does not match the digest in model.json; install it again")
+    payloads = {name: _payload(folder, name, stated_digest) for name, stated_digest in header["files"].items()}
     own = folder / "student"
     student = load(own if own.is_dir() else header["student"]["name"])
     if not isinstance(student, Classifier) or student.digest != header["student"]["digest"]:
@@ -156,15 +152,29 @@ def load_cascade(folder: Path, header: dict[str, Any], stated: str) -> Cascade:
         header=header,
         student=student,
         gate=gate,
-        heads=Heads.parse(payload, labels, header["encoder"]["dim"]),
+        heads=Heads.parse(payloads["heads.safetensors"], labels, header["encoder"]["dim"]),
+        adapter=Adapter.parse(payloads["adapter.safetensors"]) if "adapter.safetensors" in payloads else None,
         calibration=calibration,
     )
 
 
-def write_cascade(folder: Path, header: dict[str, Any], heads: bytes, card: str, student: Path | None) -> None:
+def _payload(folder: Path, name: str, stated: str) -> bytes:
+    try:
+        payload = (folder / name).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{folder / name}: cannot be read ({error}); install the model again") from error
+    if stated != hashlib.sha256(payload).hexdigest():
+        raise ModelError(f"{folder / name}: does not match the digest in model.json; install it again")
+    return payload
+
+
+def write_cascade(
+    folder: Path, header: dict[str, Any], payloads: dict[str, bytes], card: str, student: Path | None
+) -> None:
     """Write a cascade's folder; `student` is a folder to be copied into it where the student is no shipped one."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "heads.safetensors").write_bytes(heads)
+    for name, payload in payloads.items():
+        (folder / name).write_bytes(payload)
     (folder / "model.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", "utf-8")
     (folder / "README.md").write_text(card, "utf-8")
     if student is not None:

@@ -3,11 +3,11 @@
     python -m florilegium.classifiers.distil prosocial --data train.parquet --sets labelled --documents pool.parquet \\
         --cache cache --output pseudo.parquet
 
-The teacher is what a cascade is made of: heads on a sentence-transformers encoder (semantic.py), averaged with a
-student trained on annotated documents alone. Held out it beats the student, which is the condition for learning from
-it. For each fold of the student a teacher of the other folds labels all documents, so that no figure of the student has
-seen its own documents by way of the teacher. Needs the extra `semantic`; reading takes most of the time (a core reads
-about 7 documents a second) and is kept in `cache`.
+The teacher is what a cascade is made of: one or several sentence-transformers encoders, each with heads (semantic.py)
+or fine-tuned (finetune.py), averaged with a student trained on annotated documents alone. Held out it beats the
+student, which is the condition for learning from it. For each fold of the student a teacher of the other folds labels
+all documents, so that no figure of the student has seen its own documents by way of the teacher. Needs the extra
+`semantic`; reading takes most of the time (a core reads about 7 documents a second) and is kept in `cache`.
 
 `documents` are Parquet files with `id` and `text`, in the configuration's languages and in an order that is no order of
 content: the first `distillation.rows` are taken, each up to `distillation.window` characters, without those that are
@@ -18,6 +18,7 @@ repository; a student's dictionary takes only words found in at least `minimum_d
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..schemas.errors import FlorilegiumError, InputError, RecipeError
-from .encoder import Encoder, load_encoder
-from .pseudo_labels import PseudoLabels, write_pseudo_labels
+from .encoder import load_encoder, passages
+from .finetune import Tuning, expected, fine_tune_cached
+from .pseudo_labels import PseudoLabels, Teacher, write_pseudo_labels
 from .semantic import fit_heads, score_documents
 from .tokens import tokenize
-from .train import LABELS, TrainConfig, config_path, data_digest, plain_students, read_config
+from .train import LABELS, PlainStudents, TrainConfig, config_path, data_digest, plain_students, read_config
 from .train_cascade import document_features, read_cached
 
 __all__ = ["distil", "main", "read_pool"]
@@ -82,40 +84,77 @@ def distil(
     sets: str | Path = ".",
     say: Say = lambda _: None,
     cache: str | Path | None = None,
-    encoder: Encoder | None = None,
 ) -> PseudoLabels:
-    """Label documents by the teachers of all folds and write the file; `encoder`, if given, is used as it is."""
+    """Label documents by the teachers of all folds and write the file."""
     settings = config.distillation
     if settings is None:
         raise RecipeError(f"{config.name}: has no `distillation` that says how its teacher is made")
     known = plain_students(config, data, sets)
     pool = read_pool(documents, settings.rows, settings.window, set(known.gold.ids), set(known.lines))
     ids, texts, lines = (list(column) for column in zip(*pool, strict=True))
-    encoder = encoder or load_encoder(settings.encoder, settings.tokens, settings.layers)
-    annotated = [*known.gold.texts.to_pylist(), *known.further.texts]
-    features, counts = read_cached(encoder, annotated, settings.window, settings.passages, say, cache)
-    features = document_features(features, counts)
-    read, _ = read_cached(encoder, texts, settings.window, 1, say, cache)
+    reading = _Reading(known, [*known.gold.texts.to_pylist(), *known.further.texts], texts, settings.window, say, cache)
     targets = np.zeros((config.folds + 1, len(lines), len(LABELS)), np.float32)
-    one = np.ones(len(lines), np.int64)
-    for fold in range(config.folds + 1):
-        say(f"teacher {fold + 1} of {config.folds + 1}, over {len(lines):,} documents")
-        rows = known.rows_without(fold)
-        heads = fit_heads(features[rows], known.targets[rows], LABELS, known.importance[rows], settings.ridge)
-        by_encoder = score_documents(heads, read, one)
-        by_student = known.student(fold, lines) if settings.heads < 1 else 0.0
-        targets[fold] = settings.heads * by_encoder + (1 - settings.heads) * by_student
+    for teacher in settings.teachers:
+        label = _heads_of(teacher, reading) if teacher.tuning is None else _tuned(teacher, teacher.tuning, reading)
+        for fold in range(config.folds + 1):
+            say(f"{teacher.encoder}: teacher {fold + 1} of {config.folds + 1}, over {len(lines):,} documents")
+            targets[fold] += (1 - settings.student) / len(settings.teachers) * label(fold)
+    for fold in range(config.folds + 1) if settings.student else ():
+        say(f"student {fold + 1} of {config.folds + 1}")
+        targets[fold] += settings.student * known.student(fold, lines)
     labels = PseudoLabels(ids, lines, targets)
     description = {
         "data_sha256": data_digest(data),
         "folds": config.folds,
         "seed": config.seed,
         "labels": list(LABELS),
-        "encoder": encoder.digest,
         "distillation": settings.model_dump(mode="json"),
     }
     write_pseudo_labels(labels, Path(output), description)
     return labels
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What teachers read."""
+
+    known: PlainStudents
+    annotated: list[str]  # texts of `known`, those of the sets too
+    texts: list[str]  # to be labelled
+    window: int
+    say: Say
+    cache: str | Path | None
+
+
+def _heads_of(teacher: Teacher, reading: _Reading) -> Callable[[int], Matrix]:
+    """What heads that leave a fold out say of the texts, (texts, labels)."""
+    known, window, say, cache = reading.known, reading.window, reading.say, reading.cache
+    encoder = load_encoder(teacher.encoder, teacher.tokens, teacher.layers)
+    features = document_features(*read_cached(encoder, reading.annotated, window, teacher.passages, say, cache))
+    read, counts = read_cached(encoder, reading.texts, window, 1, say, cache)
+
+    def label(fold: int) -> Matrix:
+        rows = known.rows_without(fold)
+        heads = fit_heads(features[rows], known.targets[rows], LABELS, known.importance[rows], teacher.ridge)
+        return score_documents(heads, read, counts)
+
+    return label
+
+
+def _tuned(teacher: Teacher, tuning: Tuning, reading: _Reading) -> Callable[[int], Matrix]:
+    """What an encoder that was fine-tuned without a fold says of the texts, (texts, labels)."""
+    known, window, say, cache = reading.known, reading.window, reading.say, reading.cache
+    firsts = [passages(text, window, teacher.passages)[0] for text in reading.annotated]
+
+    def label(fold: int) -> Matrix:
+        rows = known.rows_without(fold)
+        encoder = load_encoder(teacher.encoder, teacher.tokens, layers=True)
+        of, targets, importance = [firsts[row] for row in rows], known.targets[rows], known.importance[rows]
+        tuned = fine_tune_cached(encoder, of, targets, LABELS, importance, tuning, say, cache)
+        read, counts = read_cached(tuned.adapter.apply(encoder), reading.texts, window, 1, say, cache)
+        return expected(score_documents(tuned.heads, read, counts), LABELS)
+
+    return label
 
 
 def main(arguments: list[str] | None = None) -> int:

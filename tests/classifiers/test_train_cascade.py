@@ -133,6 +133,29 @@ def rewrite(folder: Path, header: dict[str, Any]) -> None:
     (folder / "model.json").write_text(json.dumps({**header, "digest": digest(header)}))
 
 
+def test_a_fine_tuned_encoder_is_part_of_the_model(folder: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load((folder / "cascade.yaml").read_text())
+    values |= {"tokens": 32, "tuning": {"rank": 2, "epochs": 1}}
+    (tmp_path / "cascade.yaml").write_text(yaml.safe_dump(values))
+    for name in ("model", "again"):
+        train_any(tmp_path / "cascade.yaml", folder / "gold.parquet", tmp_path / name, cache=tmp_path / "cache")
+    for name in ("adapter.safetensors", "heads.safetensors", "model.json", "README.md"):
+        assert (tmp_path / "model" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert "fine-tuned" in (tmp_path / "model" / "README.md").read_text()
+    model, frozen = load(tmp_path / "model"), load(folder / "model")
+    assert isinstance(model, Cascade)
+    assert isinstance(frozen, Cascade)
+    assert model.encoder.digest != frozen.encoder.digest
+    texts = pq.read_table(folder / "gold.parquet")["text"].to_pylist()[:24]
+    scores = model.score(texts)
+    assert scores.seen is not None
+    assert scores.seen.any()
+    assert np.isfinite(scores.prosocial).all()
+    (tmp_path / "model" / "adapter.safetensors").write_bytes(b"another")
+    with pytest.raises(ModelError, match=r"adapter\.safetensors: does not match"):
+        load(tmp_path / "model")
+
+
 def test_other_rows_than_the_students_are_refused(folder: Path, tmp_path: Path) -> None:
     other = write_gold(tmp_path / "other.parquet", 48)
     with pytest.raises(InputError, match=r"other\.parquet: small was trained on other rows"):

