@@ -47,6 +47,7 @@ __all__ = [
     "load",
     "raise_harms",
     "rounded_scores",
+    "stated_digest",
 ]
 
 FORMAT_VERSION = 1
@@ -178,20 +179,35 @@ def load(name_or_path: str | Path) -> "Classifier | Cascade":
     Raises `ModelError` where the folder is missing, damaged, of another format, tokenizer or taxonomy, and
     `MissingExtraError` for a cascade without the extra `semantic`.
     """
-    folder = MODELS / name_or_path
-    if not folder.is_dir():
-        folder = Path(name_or_path)
+    folder = _folder(name_or_path)
     stats = [path.stat() for path in sorted(folder.glob("*")) if path.is_file()]
     return _load(folder, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 
 
-@lru_cache(maxsize=4)
-def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> "Classifier | Cascade":
-    """What the files of that time hold."""
+def stated_digest(name_or_path: str | Path) -> str:
+    """The digest of a model that `load` would load; its files are checked as there, and only a cascade is loaded.
+
+    Who plans a run but does not score need not wait for a model.
+    """
+    header, stated, _ = _read(_folder(name_or_path))
+    return load(name_or_path).digest if _is_cascade(header) else stated
+
+
+def _folder(name_or_path: str | Path) -> Path:
+    shipped = MODELS / name_or_path
+    return shipped if shipped.is_dir() else Path(name_or_path)
+
+
+def _is_cascade(header: dict[str, Any]) -> bool:
+    return header.get("kind") == "cascade"
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], str, bytes]:
+    """Header, digest and payload of a model (of a cascade an empty one), as far as they are what they say."""
     try:
         header = json.loads((folder / "model.json").read_text("utf-8"))
-        stated, cascade = header.pop("digest", None), header.get("kind") == "cascade"
-        payload = b"" if cascade else (folder / "model.ftz").read_bytes()
+        stated = header.pop("digest", None)
+        payload = b"" if _is_cascade(header) else (folder / "model.ftz").read_bytes()
     except FileNotFoundError as error:
         message = f"{folder}: no such model ({error.filename} is missing)"
         raise ModelError(f"{message}; name a shipped one or a folder that `florilegium train` wrote") from error
@@ -211,12 +227,19 @@ def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> "Classifier | 
         )
     if stated != digest(header):
         raise ModelError(f"{folder / 'model.json'}: its content does not match its digest; install it again")
-    if cascade:
+    if not _is_cascade(header) and header["files"]["model.ftz"] != hashlib.sha256(payload).hexdigest():
+        raise ModelError(f"{folder / 'model.ftz'}: does not match the digest in model.json; install the model again")
+    return header, stated, payload
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> "Classifier | Cascade":
+    """What the files of that time hold."""
+    header, stated, payload = _read(folder)
+    if _is_cascade(header):
         from .cascade import load_cascade
 
         return load_cascade(folder, header, stated)
-    if header["files"]["model.ftz"] != hashlib.sha256(payload).hexdigest():
-        raise ModelError(f"{folder / 'model.ftz'}: does not match the digest in model.json; install the model again")
     try:
         model = parse(payload)
         calibration = Calibration.from_json(header["calibration"], model.labels)

@@ -29,7 +29,6 @@ from ..schemas.recipe import (
     Weighing,
 )
 from ..schemas.taxonomy import HARMS
-from .stages.decontaminate import counts
 
 __all__ = [
     "DECIDE_VERSION",
@@ -154,6 +153,8 @@ def content_reasons(table: pa.Table, policy: Policy) -> Reasons:
 
 def contamination_reasons(table: pa.Table, options: Decontamination) -> Reasons:
     """`decontaminate.SET` for documents that hold enough of a passage of an evaluation set."""
+    from .stages.decontaminate import counts  # with numba, which few decisions need
+
     reasons = Reasons(table.num_rows)
     column = table[CONTAMINATION.name].combine_chunks()
     found, rows = column.flatten(), pc.list_parent_indices(column).to_numpy()

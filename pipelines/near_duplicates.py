@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from ..schemas.document import SCORED
 from ..schemas.hashing import id_words
@@ -87,8 +86,10 @@ def link_buckets(folder: Folder, names: Sequence[str], buckets: KeyRange) -> pa.
 
 def spanning_forest(keys: Keys, others: Keys) -> pa.Table:
     """The links out of (keys, others) that connect all that they connect, without a circle; LINKS, sorted."""
+    from .union_find import unite  # with numba, which whoever looks into a run need not wait for
+
     nodes = np.unique(np.concatenate([keys, others]))
-    needed = _unite(np.searchsorted(nodes, keys), np.searchsorted(nodes, others), np.arange(len(nodes)))
+    needed = unite(np.searchsorted(nodes, keys), np.searchsorted(nodes, others), np.arange(len(nodes)))
     keys, others = keys[needed], others[needed]
     order = np.lexsort((others, keys))
     return pa.table([keys[order], others[order]], schema=LINKS)
@@ -96,12 +97,14 @@ def spanning_forest(keys: Keys, others: Keys) -> pa.Table:
 
 def cluster_links(files: Iterable[pa.Table], again: Iterable[pa.Table]) -> pa.Table:
     """CLUSTERS of all documents that have a link, sorted by key; `again` yields the same LINKS as `files`."""
+    from .union_find import flatten, unite
+
     nodes = _distinct(column.to_numpy() for table in files for column in (table["key"], table["other"]))
     parent = np.arange(len(nodes))
     for table in again:
         one, other = (np.searchsorted(nodes, table[name].to_numpy()) for name in LINKS.names)
-        _unite(one, other, parent)
-    _flatten(parent)
+        unite(one, other, parent)
+    flatten(parent)
     return pa.table([nodes, nodes[parent]], schema=CLUSTERS)
 
 
@@ -116,34 +119,6 @@ def _distinct(arrays: Iterator[Keys]) -> Keys:
         if size > max(len(distinct), 1 << 20):
             distinct, waiting, size = np.unique(np.concatenate([distinct, *waiting])), [], 0
     return np.unique(np.concatenate([distinct, *waiting]))
-
-
-@njit(cache=True, nogil=True)
-def _root(parent, node):  # type: ignore[no-untyped-def]
-    """The root of a node; halves the way to it."""
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@njit(cache=True, nogil=True)
-def _unite(nodes, others, parent):  # type: ignore[no-untyped-def]
-    """Unite the trees of each pair under the smaller root; True where they were two, shape (pairs,)."""
-    joined = np.zeros(len(nodes), np.bool_)
-    for index in range(len(nodes)):
-        first, second = _root(parent, nodes[index]), _root(parent, others[index])
-        if first != second:
-            joined[index] = True
-            parent[max(first, second)] = min(first, second)
-    return joined
-
-
-@njit(cache=True, nogil=True)
-def _flatten(parent):  # type: ignore[no-untyped-def]
-    """Every node points at its root, which no larger node than itself is."""
-    for node in range(len(parent)):
-        parent[node] = parent[parent[node]]
 
 
 def choose_keepers(ranked: pa.Table) -> pa.Table:

@@ -12,27 +12,28 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from ..schemas.charter import Charter
+from ..schemas.dimensions import DIMENSIONS, check_dimensions
 from ..schemas.document import SCHEMA_VERSION
 from ..schemas.errors import InputError, OutputError, RecipeError, RequestError, RunError
 from ..schemas.hashing import digest
 from ..schemas.recipe import Input, Recipe
-from ..schemas.run import DIMENSIONS, Manifest, check_dimensions
+from ..schemas.run import Manifest
 from ..schemas.taxonomy import own_dimensions
-from .contamination import build_index, index_digest
 from .decide import DECIDE_VERSION
 from .dedup import DEDUP_VERSION
 from .layout import MANIFEST, SPLITS
 from .near_duplicates import NEAR_VERSION
 from .sources import Split, plan_splits
-from .stages import build_stages
-from .stages.decontaminate import Decontaminate, EvaluationIndex
 from .storage import Folder
 from .weighing.charters import resolve_charters
+
+if TYPE_CHECKING:
+    from .stages.decontaminate import EvaluationIndex
 
 __all__ = ["Run", "RunPlan", "describe_difference", "open_run", "plan_reweighing", "plan_run", "start_run"]
 
@@ -64,7 +65,7 @@ class RunPlan:
     models: dict[str, str]
     scored_in: str | None = None  # the folder of another run whose scored documents are weighed anew
     since: str | None = None  # the folder of another run whose finished splits are not scored again
-    evaluation: EvaluationIndex | None = None  # the passages that documents are compared with
+    evaluation: "EvaluationIndex | None" = None  # the passages that documents are compared with
 
     def manifest(self) -> Manifest:
         return Manifest(
@@ -91,6 +92,11 @@ def plan_run(recipe: Recipe, since: str | None = None) -> RunPlan:
     `since` is the folder of another run: what it scored of the same files is not scored again. It is refused
     when it was made with other settings, or shares no file.
     """
+    # With numba, which whoever looks into a run need not wait for.
+    from .contamination import build_index, index_digest
+    from .stages import build_stages
+    from .stages.decontaminate import Decontaminate
+
     recipe, charters = _with_charters(_with_synthetic(recipe))
     splits = [split for item in recipe.inputs for split in plan_splits(item, recipe.reading)]
     earlier = None if since is None else open_run(since)
@@ -383,7 +389,7 @@ def open_run(url: str) -> Run:
         raise InputError(f"{url}: no run here (no {MANIFEST}); give the folder that `florilegium run` wrote")
     try:
         manifest = Manifest.model_validate(folder.read_json(MANIFEST))
-        check_dimensions(manifest, url)
+        check_dimensions(manifest.environment, url)
         return Run(folder, manifest)
     except ValidationError as error:
         raise RunError(

@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..schemas.document import SCORED, scored_schema
+from ..schemas.document import BUCKETS, SCORED, scored_schema
 from ..schemas.hashing import hash64, id_words
-from .stages.minhash import BUCKETS
 from .storage import Folder
 
 __all__ = [

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schemas.document import RECORD, SCORED, scored_schema
+from ..schemas.document import BUCKETS, RECORD, SCORED, scored_schema
 from ..schemas.errors import FlorilegiumError, TaskError
 from ..schemas.recipe import Input, Recipe, Stages
 from .boilerplate import remove_lines
@@ -29,7 +29,6 @@ from .runs import RunWriter
 from .sources import RecordReader, Split
 from .stages import ORDER, Stage, build_stages
 from .stages.decontaminate import Decontaminate
-from .stages.minhash import BUCKETS
 from .storage import Folder
 
 __all__ = [

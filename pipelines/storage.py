@@ -17,14 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import fsspec
 import orjson
-import pyarrow.parquet as pq
 
 from ..schemas.errors import FlorilegiumError, OutputError, RunError
 from .object_stores import StoredObject, is_store, object_size, open_filesystem, patiently
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 __all__ = ["Folder", "StoredFile", "explain_os_error"]
 
@@ -192,15 +194,17 @@ class Folder:
         self.write_bytes(name, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
     @contextlib.contextmanager
-    def open_parquet(self, name: str) -> Iterator[pq.ParquetFile]:
+    def open_parquet(self, name: str) -> "Iterator[ParquetFile]":
         """A Parquet file that reads only the ranges asked for."""
+        from pyarrow.parquet import ParquetFile  # questions about a run need none of it, and start in half the time
+
         folder, name = self._holder(name)
         if folder.is_local:
-            with pq.ParquetFile(folder._path(name)) as file:
+            with ParquetFile(folder._path(name)) as file:
                 yield file
         else:
             # Columns that lie side by side are one request.
-            with folder.open(name) as handle, pq.ParquetFile(handle, pre_buffer=folder.is_in_store) as file:
+            with folder.open(name) as handle, ParquetFile(handle, pre_buffer=folder.is_in_store) as file:
                 yield file
 
     @contextlib.contextmanager

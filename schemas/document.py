@@ -20,6 +20,7 @@ import pyarrow as pa
 from .taxonomy import HARMS, PROSOCIAL
 
 __all__ = [
+    "BUCKETS",
     "CONTAMINATION",
     "GENERATED_KEY",
     "GRID",
@@ -117,6 +118,8 @@ _INTEGER_STATISTICS |= {name for name in STATISTIC_NAMES if name.startswith("c4_
 STATISTICS = pa.struct(
     [pa.field(name, pa.int32() if name in _INTEGER_STATISTICS else pa.float32()) for name in STATISTIC_NAMES]
 )
+
+BUCKETS = "buckets"  # the column of near-duplicates' hashes, which goes beside `scored/`, not into it
 
 # Passages of evaluation sets that a document holds; a column of `scored/` and `rejects/` in runs that look for them.
 CONTAMINATION = pa.field(

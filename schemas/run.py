@@ -10,13 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .document import SCHEMA_VERSION
-from .errors import RequestError
 from .recipe import Recipe
-from .taxonomy import TAXONOMY_VARIABLE, own_dimensions
 
-__all__ = ["ACTIONS", "DIMENSIONS", "Counts", "Ledger", "Manifest", "StoredTable", "add_counts", "check_dimensions"]
-
-DIMENSIONS = "dimensions"  # in a manifest's environment: those that the shipped taxonomy lacks
+__all__ = ["ACTIONS", "Counts", "Ledger", "Manifest", "StoredTable", "add_counts"]
 
 Action = Literal["kept", "unweighted", "rejected", "duplicates", "failed"]
 ACTIONS: tuple[Action, ...] = ("kept", "unweighted", "rejected", "duplicates", "failed")
@@ -99,18 +95,3 @@ class Manifest(BaseModel):
     shards: list[StoredTable] = Field(default_factory=list)
     rejects: list[StoredTable] = Field(default_factory=list)
     weights: list[StoredTable] = Field(default_factory=list)
-
-
-def check_dimensions(manifest: Manifest, url: str) -> None:
-    """RequestError where a run's documents have other dimensions than the taxonomy here."""
-    theirs, here = manifest.environment.get(DIMENSIONS, "").split(), own_dimensions().split()
-    if missing := [name for name in theirs if name not in here]:
-        raise RequestError(
-            f"{url}: its documents are scored by the dimension {missing[0]}, which the taxonomy here lacks. Set "
-            f"{TAXONOMY_VARIABLE} to the file that the run was made with"
-        )
-    if more := [name for name in here if name not in theirs]:
-        raise RequestError(
-            f"{url}: its documents are not scored by the dimension {more[0]}. Unset {TAXONOMY_VARIABLE}, or set it "
-            "to the file that the run was made with"
-        )

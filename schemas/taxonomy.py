@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from .dimensions import TAXONOMY_VARIABLE
 from .errors import RecipeError
 
 __all__ = [
@@ -32,8 +33,8 @@ __all__ = [
     "own_taxonomy",
 ]
 
-TAXONOMY_VARIABLE = "FLORILEGIUM_TAXONOMY"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it was built, since every command reads it
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _shipped() -> Taxonomy:
 
 
 def _parse(text: str) -> Taxonomy:
-    raw = yaml.safe_load(text)
+    raw = yaml.load(text, _LOADER)
     return Taxonomy(
         version=raw["version"],
         guidance=tuple(raw["guidance"]),

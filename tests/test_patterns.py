@@ -24,7 +24,7 @@ constants: Any = re._constants  # type: ignore[attr-defined]
 LENGTH = 150
 MAX_GROWTH = 2.3  # of the steps, for twice the text
 FREE = 3_000  # steps below which nothing is judged
-EXHAUSTED = 300_000  # steps at which a pattern is given up
+EXHAUSTED = 100_000  # steps at which a pattern is given up
 
 # Patterns that are only ever given a text of bounded length, and the characters of it at most.
 WINDOWS = {

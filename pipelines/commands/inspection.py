@@ -79,10 +79,10 @@ def shell(run_folder: RunArgument) -> None:
 
 def sql(run_folder: RunArgument) -> None:
     """Print the views' definitions, for plain duckdb or any other tool that speaks its SQL."""
-    from ..inspection.survey import survey
+    from ..inspection.glance import glance
     from ..inspection.views import view_definitions
 
-    found = survey(run_folder)
+    found = glance(run_folder)
     for fault in found.faults:
         _say(fault)
     print("\n\n".join(view_definitions(found)))

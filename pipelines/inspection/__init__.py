@@ -1,6 +1,7 @@
 """Looking into a run, and taking it elsewhere; nothing here ever changes a run.
 
-survey.py      what of a run is whole: its files, ledger and plan, and what is wrong with the rest
+glance.py      what of a run is there, and what its plain JSON says: enough for a question, and quick
+survey.py      the same, closer: whole footers, and the models of manifest, ledger and plan
 views.py       the run as DuckDB views, over a file system that can only read the run's own files
 examples.py    ten questions to begin with
 query.py       one question: as a table, CSV, JSON or Parquet

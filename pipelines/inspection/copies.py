@@ -22,7 +22,7 @@ from ...schemas.document import SHARD
 from ...schemas.hashing import hash64, id_words, uniform
 from ..runs import KeyRange, RunSet, sort_by_key, write_parquet
 from ..storage import Folder
-from .survey import TableFile
+from .glance import TableFile
 
 __all__ = ["COPY", "spread_copies", "with_copies"]
 

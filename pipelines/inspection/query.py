@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.cells import cell_len, set_cell_size
 
 from ...schemas.errors import FlorilegiumError, RequestError, RunError
 from ..storage import Folder
+from .glance import Glance, glance
 from .harmless import cell, line, visible
-from .survey import Survey, survey
 from .views import open_views
 
 __all__ = ["FORMATS", "Question", "answer", "ask", "print_table"]
@@ -32,30 +30,47 @@ FORMATS = ("table", "csv", "json", "parquet")
 BATCH_ROWS = 2048
 CELL_CHARACTERS = 400
 
+_NUMBERS = (
+    {"FLOAT", "DOUBLE", "DECIMAL"}
+    | {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")}
+    | {"INTEGER", "UINTEGER", "BIGNUM"}
+)
 _QUESTIONS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
 class Question:
-    """An answered question: the names of its columns, and its rows batch by batch."""
+    """An answered question: names of its columns, DuckDB's names of their types, and its rows, once."""
 
-    def __init__(self, reader: pa.RecordBatchReader) -> None:
-        self.schema, self._reader = reader.schema, reader
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self._reader
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise _complaint(error) from None
+    def __init__(self, connection: duckdb.DuckDBPyConnection, has_rows: bool) -> None:
+        described = connection.description or [] if has_rows else []
+        self.names = [str(column[0]) for column in described]
+        self.types = [str(column[1]) for column in described]
+        self._connection = connection
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Rows as Python values."""
-        for batch in self:
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        """Rows as Python values, some at a time."""
+        while self.names:
+            try:
+                rows = self._connection.fetchmany(BATCH_ROWS)
+            except (duckdb.Error, OSError) as error:
+                raise _complaint(error) from None
+            if not rows:
+                return
+            yield from rows
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str, allowed: tuple[Any, ...] = _QUESTIONS) -> Question:
     """Run one statement. RequestError where it is no question or wrong SQL, RunError where data is damaged."""
+    statement = _statement(connection, sql, allowed)
+    try:
+        return Question(
+            connection.execute(statement), statement.expected_result_type == [duckdb.ExpectedResultType.QUERY_RESULT]
+        )
+    except (duckdb.Error, OSError) as error:
+        raise _complaint(error) from None
 
+
+def _statement(connection: duckdb.DuckDBPyConnection, sql: str, allowed: tuple[Any, ...] = _QUESTIONS) -> Any:
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
@@ -66,13 +81,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, allowed: tuple[Any, ...
         raise RequestError(
             "a run is only looked at, never changed: ask with SELECT, FROM, WITH, DESCRIBE, SUMMARIZE or EXPLAIN"
         )
-    try:
-        relation = connection.sql(statements[0].query)
-        if relation is None:
-            return Question(pa.RecordBatchReader.from_batches(pa.schema([]), []))
-        return Question(relation.to_arrow_reader(BATCH_ROWS))
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
-        raise _complaint(error) from None
+    return statements[0]
 
 
 def _complaint(error: Exception) -> FlorilegiumError:
@@ -107,27 +116,29 @@ def answer(
         raise RequestError("--format parquet needs --output FILE")
     if output is not None:
         _refuse_inside(output, url)
-    first = survey(url)
+    first = glance(url)
     try:
         return _answer(first, sql, form, output, limit, say)
     except RunError:
+        from .survey import survey  # which takes longer to import than most questions to answer
+
         again = survey(url, thorough=True)
-        if len(again.faults) == len(first.faults) or output is None:
-            for fault in again.faults[len(first.faults) :]:
+        again.faults = [fault for fault in again.faults if fault not in first.faults]
+        if not again.faults or (output is None and form != "table"):
+            for fault in again.faults:
                 say(fault)
             raise
-        again.faults = [fault for fault in again.faults if fault not in first.faults]
         return _answer(again, sql, form, output, limit, say)
 
 
-def _answer(found: Survey, sql: str, form: str, output: Path | None, limit: int, say: Callable[[str], None]) -> int:
+def _answer(found: Glance, sql: str, form: str, output: Path | None, limit: int, say: Callable[[str], None]) -> int:
     for fault in found.faults:
         say(fault)
     with open_views(found) as connection:
-        question = ask(connection, sql)
         if form == "parquet":
             assert output is not None
-            return _to_parquet(question, output)
+            return _to_parquet(connection, sql, output)
+        question = ask(connection, sql)
         with _text_output(output) as stream:
             return {"table": print_table, "csv": _to_csv, "json": _to_json}[form](question, stream, limit)
 
@@ -142,12 +153,10 @@ def print_table(question: Question, stream: TextIO, limit: int = 40) -> int:
         elif total > limit * 1000:
             break
         total += 1
-    columns = [
-        [line(field.name), *(_shown(row[index]) for row in shown)] for index, field in enumerate(question.schema)
-    ]
+    columns = [[line(name), *(_shown(row[index]) for row in shown)] for index, name in enumerate(question.names)]
     room = shutil.get_terminal_size().columns if stream.isatty() else 160
     widths = _widths([max(map(cell_len, column)) for column in columns], room)
-    numeric = [_is_number(field.type) for field in question.schema]
+    numeric = [kind.split("(")[0] in _NUMBERS for kind in question.types]
     for row in zip(*columns, strict=True):
         cells = [_fitted(text, width, right) for text, width, right in zip(row, widths, numeric, strict=True)]
         stream.write("  ".join(cells).rstrip() + "\n")
@@ -172,13 +181,9 @@ def _fitted(text: str, width: int, right: bool) -> str:
     return padding + text if right else text + padding
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-
-
 def _to_csv(question: Question, stream: TextIO, limit: int) -> int:
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([cell(name) for name in question.schema.names])
+    writer.writerow([cell(name) for name in question.names])
     count = 0
     for row in question.rows():
         writer.writerow([_csv_value(value) for value in row])
@@ -191,7 +196,7 @@ def _to_json(question: Question, stream: TextIO, limit: int) -> int:
     count = 0
     stream.write("[")
     for row in question.rows():
-        values = dict(zip(question.schema.names, row, strict=True))
+        values = dict(zip(question.names, row, strict=True))
         stream.write(",\n" if count else "\n")
         stream.write(json.dumps(values, default=_plain).replace("\x7f", "\\u007f"))
         count += 1
@@ -199,16 +204,24 @@ def _to_json(question: Question, stream: TextIO, limit: int) -> int:
     return count
 
 
-def _to_parquet(question: Question, output: Path) -> int:
+def _to_parquet(connection: duckdb.DuckDBPyConnection, sql: str, output: Path) -> int:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetWriter
+
+    statement = _statement(connection, sql)
     target = output.absolute()
     count = 0
-    with (
-        Folder(str(target.parent)).create(target.name) as stored,
-        pq.ParquetWriter(stored.path, question.schema, compression="zstd") as writer,
-    ):
-        for batch in question:
-            writer.write_batch(batch)
-            count += batch.num_rows
+    try:
+        with (
+            connection.sql(statement.query).to_arrow_reader(BATCH_ROWS) as batches,
+            Folder(str(target.parent)).create(target.name) as stored,
+            ParquetWriter(stored.path, batches.schema, compression="zstd") as writer,
+        ):
+            for batch in batches:
+                writer.write_batch(batch)
+                count += batch.num_rows
+    except (duckdb.Error, ArrowException) as error:
+        raise _complaint(error) from None
     return count
 
 
@@ -238,7 +251,7 @@ def _shown(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, str):
         return line(value, CELL_CHARACTERS)
-    if isinstance(value, list | dict):
+    if isinstance(value, list | tuple | dict):
         return line(_compact(value)[:CELL_CHARACTERS])
     return line(str(value), CELL_CHARACTERS)
 
@@ -247,7 +260,7 @@ def _compact(value: Any) -> str:
     """Nested values as people write them: {charter: care, weight: 1.2}."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_compact(item)}" for name, item in value.items()) + "}"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(_compact(item) for item in value[:50]) + "]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -255,7 +268,7 @@ def _compact(value: Any) -> str:
 def _csv_value(value: Any) -> Any:
     if isinstance(value, str):
         return cell(value)
-    if isinstance(value, list | dict):
+    if isinstance(value, list | tuple | dict):
         return visible(json.dumps(value, default=_plain, ensure_ascii=False))
     return value if isinstance(value, int | float | Decimal) or value is None else str(value)
 

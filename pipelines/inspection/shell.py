@@ -10,10 +10,10 @@ from typing import Any, TextIO
 
 import duckdb
 
-from ...schemas.errors import FlorilegiumError
+from ...schemas.errors import FlorilegiumError, RunError
 from .examples import EXAMPLES
+from .glance import Glance, glance
 from .query import ask, print_table
-from .survey import survey
 from .views import VIEWS, open_views
 
 __all__ = ["converse"]
@@ -27,7 +27,7 @@ def converse(
     url: str, source: TextIO = sys.stdin, target: TextIO = sys.stdout, say: Callable[[str], None] = print
 ) -> int:
     """Ask and answer until the input ends; returns how many questions failed."""
-    found = survey(url)
+    found, connection = _opened(url)
     for fault in found.faults:
         say(fault)
     interactive = source.isatty()
@@ -36,7 +36,7 @@ def converse(
             import readline  # noqa: F401 (gives `input` its line editing)
         target.write(f"{url}: {', '.join(VIEWS)}\n{HELP}\n")
     failures = 0
-    with open_views(found) as connection:
+    with connection:
         waiting = ""
         while (typed := _read(source, interactive, "run> " if not waiting else " …   ")) is not None:
             if not waiting and typed.strip().startswith("."):
@@ -51,6 +51,18 @@ def converse(
         if waiting.strip():
             failures += _question(connection, waiting, target, say)
     return failures
+
+
+def _opened(url: str) -> tuple[Glance, Any]:
+    """What is whole of the run, and its views."""
+    found = glance(url)
+    try:
+        return found, open_views(found)
+    except RunError:
+        from .survey import survey
+
+        found = survey(url, thorough=True)
+        return found, open_views(found)
 
 
 def _read(source: TextIO, interactive: bool, prompt: str) -> str | None:

@@ -1,24 +1,22 @@
 """A run as DuckDB views.
 
-The database lies in memory, and the only file system it knows serves the files that a survey found
+The database lies in memory, and the only file system it knows serves the files that a glance found
 whole, for reading: whatever is asked, nothing else can be read and nothing at all can be written.
 `view_definitions` gives the same views for any other DuckDB.
 """
 
 import io
-import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
+from math import isfinite
 from typing import IO, Any
 
 import duckdb
-import pyarrow as pa
 from fsspec import AbstractFileSystem
 
-from ...schemas.document import TIMESTAMP
-from ...schemas.run import ACTIONS
-from .survey import KINDS, Survey, TableFile
+from ...schemas.errors import RunError
+from .glance import COLUMNS, KINDS, Glance, Row, TableFile
 
 __all__ = ["VIEWS", "open_views", "view_definitions"]
 
@@ -43,17 +41,6 @@ _SETTINGS: dict[str, Any] = {
     "python_enable_replacements": False,
     "temp_directory": "",
 }
-_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.bool_(): "BOOLEAN",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.uint64(): "UBIGINT",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
-}
 _LOCKS = (
     "SET disabled_filesystems = 'LocalFileSystem'",
     f"SET allowed_directories = ['{_VIRTUAL}://']",
@@ -62,8 +49,11 @@ _LOCKS = (
 )
 
 
-def open_views(survey: Survey) -> duckdb.DuckDBPyConnection:
-    """A database in memory with every view, locked: no other file, no setting, no extension, no writing."""
+def open_views(found: Glance) -> duckdb.DuckDBPyConnection:
+    """A database in memory with every view, locked: no other file, no setting, no extension, no writing.
+
+    Raises RunError where the first file of a kind is damaged.
+    """
     connection = duckdb.connect(":memory:", config=_SETTINGS)
     names: dict[str, TableFile] = {}
 
@@ -72,25 +62,22 @@ def open_views(survey: Survey) -> duckdb.DuckDBPyConnection:
         names[name] = file
         return name
 
-    statements = view_definitions(survey, address)
+    statements = view_definitions(found, address)
     connection.register_filesystem(_RunFiles(names))
-    for statement in [*statements, *_LOCKS]:
-        connection.execute(statement)
+    try:
+        for statement in [*statements, *_LOCKS]:
+            connection.execute(statement)
+    except (duckdb.Error, OSError) as error:
+        connection.close()
+        raise RunError(f"the run cannot be read ({error}); `florilegium validate` says what is damaged") from error
     return connection
 
 
-def view_definitions(survey: Survey, address: Callable[[TableFile], str] = lambda file: file.address) -> list[str]:
+def view_definitions(found: Glance, address: Callable[[TableFile], str] = lambda file: file.address) -> list[str]:
     """One `CREATE VIEW` a view; `address` says how the database finds a file."""
-    definitions = {kind: _over_files(survey, kind, address) for kind in KINDS}
-    definitions["charters"] = _charters(survey)
-    definitions["budgets"] = _budgets(survey)
-    definitions["clusters"] = _clusters(survey)
-    definitions["synthetic"] = (
-        "SELECT 'kept' AS action, * FROM documents WHERE synthetic\n"
-        "UNION ALL BY NAME SELECT * FROM rejects WHERE synthetic"
-    )
-    definitions["ledger"] = _ledger(survey)
-    definitions["splits"] = _splits(survey)
+    definitions = {kind: _over_files(found, kind, address) for kind in KINDS}
+    definitions |= {name: _values(columns, found.rows[name]) for name, columns in COLUMNS.items()}
+    definitions |= {"clusters": _CLUSTERS, "synthetic": _SYNTHETIC}
     return [f"CREATE VIEW {name} AS\n{definitions[name]};" for name in VIEWS]
 
 
@@ -166,112 +153,50 @@ class _Shared(io.RawIOBase):
         super().close()
 
 
-def _over_files(survey: Survey, kind: str, address: Callable[[TableFile], str]) -> str:
-    files = survey.files[kind]
+def _over_files(found: Glance, kind: str, address: Callable[[TableFile], str]) -> str:
+    files = found.files[kind]
     if not files:
-        return _nothing(survey.schemas[kind])
+        from .empty import typed_columns
+
+        return _nothing(typed_columns(kind))
     listed = ",\n  ".join(_text(address(file)) for file in files)
     return f"SELECT * FROM read_parquet([\n  {listed}\n])"
 
 
-def _charters(survey: Survey) -> str:
-    schema = _schema(
-        "name author community tradition description leaves_out", "share entitled spent short received", "digest values"
-    )
-    shares = survey.manifest.recipe.weighing.charters if survey.manifest else {}
-    rows = []
-    for name, charter in survey.charters.items():
-        total = survey.plan.charters.get(name) if survey.plan else None
-        amounts = [total.entitled, total.spent, total.short, total.received] if total else [None] * 4
-        prose = [charter.author, charter.community, charter.tradition, charter.description, charter.leaves_out]
-        values = json.dumps({key: value.model_dump(exclude_none=True) for key, value in charter.values.items()})
-        share = total.share if total else shares.get(name)
-        rows.append([name, *(text.strip() for text in prose), share, *amounts, charter.digest(), values])
-    return _values(schema, rows)
+# A run of an early version does not say which document a duplicate is of.
+_CLUSTERS = """\
+SELECT coalesce(duplicate_of, id) AS cluster, 'copy' AS role, {columns}
+FROM (SELECT NULL::VARCHAR AS duplicate_of WHERE false UNION ALL BY NAME FROM rejects) WHERE action = 'duplicate'
+UNION ALL SELECT id, 'keeper', {columns} FROM documents WHERE cluster_size > 1""".format(
+    columns="id, cluster_size, source, source_id, domain, url, tokens"
+)
+_SYNTHETIC = """\
+SELECT 'kept' AS action, * FROM documents WHERE synthetic
+UNION ALL BY NAME SELECT * FROM rejects WHERE synthetic"""
 
 
-def _budgets(survey: Survey) -> str:
-    schema = _schema("charter domain", "documents tokens entitled spent short received a q")
-    domains = survey.plan.domains if survey.plan else {}
-    rows = [
-        [name, domain, *(getattr(cell, amount) for amount in schema.names[2:])]
-        for domain, plan in domains.items()
-        for name, cell in plan.charters.items()
-    ]
-    return _values(schema, rows)
-
-
-def _clusters(survey: Survey) -> str:
-    columns = "id, cluster_size, source, source_id, domain, url, tokens"
-    cluster = "coalesce(duplicate_of, id)" if "duplicate_of" in survey.schemas["rejects"].names else "id"
-    return (
-        f"SELECT {cluster} AS cluster, 'copy' AS role, {columns} FROM rejects WHERE action = 'duplicate'\n"
-        f"UNION ALL SELECT id, 'keeper', {columns} FROM documents WHERE cluster_size > 1"
-    )
-
-
-def _ledger(survey: Survey) -> str:
-    rows: list[list[Any]] = []
-    if survey.ledger:
-        ledger = survey.ledger
-        for entry in ("read", "generated", *ACTIONS, "boilerplate_lines", "weighted_tokens"):
-            rows += [[entry, None, source, number] for source, number in getattr(ledger, entry).items()]
-        for entry in ("reasons", "skipped", "tokens"):
-            for name, by_source in getattr(ledger, entry).items():
-                rows += [[entry, name, source, number] for source, number in by_source.items()]
-    return _values(_schema("entry name source", "number"), rows)
-
-
-def _splits(survey: Survey) -> str:
-    schema = pa.schema(
-        [
-            *(pa.field(name, pa.string()) for name in ("source", "format", "file", "url")),
-            *(pa.field(name, pa.int64()) for name in ("start", "stop", "size")),
-        ]
-    )
-    return _values(schema, [[split.get(name) for name in schema.names] for split in survey.splits])
-
-
-def _schema(strings: str, numbers: str, more_strings: str = "") -> pa.Schema:
-    return pa.schema(
-        [
-            *(pa.field(name, pa.string()) for name in strings.split()),
-            *(pa.field(name, pa.float64()) for name in numbers.split()),
-            *(pa.field(name, pa.string()) for name in more_strings.split()),
-        ]
-    )
-
-
-def _values(schema: pa.Schema, rows: Iterable[list[Any]]) -> str:
+def _values(columns: dict[str, str], rows: list[Row]) -> str:
     lines = [f"  ({', '.join(_literal(value) for value in row)})" for row in rows]
     if not lines:
-        return _nothing(schema)
-    columns = ", ".join(f"{_name(field.name)}::{_type(field.type)} AS {_name(field.name)}" for field in schema)
-    return f"SELECT {columns} FROM (VALUES\n" + ",\n".join(lines) + f"\n) AS t({', '.join(map(_name, schema.names))})"
+        return _nothing(columns)
+    typed = ", ".join(f"{_name(name)}::{kind} AS {_name(name)}" for name, kind in columns.items())
+    return f"SELECT {typed} FROM (VALUES\n" + ",\n".join(lines) + f"\n) AS t({', '.join(map(_name, columns))})"
 
 
-def _nothing(schema: pa.Schema) -> str:
-    columns = ", ".join(f"NULL::{_type(field.type)} AS {_name(field.name)}" for field in schema)
-    return f"SELECT {columns} WHERE false"
-
-
-def _type(kind: pa.DataType) -> str:
-    """DuckDB's name of an Arrow type of our schemas."""
-    if pa.types.is_struct(kind):
-        return f"STRUCT({', '.join(f'{_name(field.name)} {_type(field.type)}' for field in kind)})"
-    if pa.types.is_list(kind):
-        return f"{_type(kind.value_type)}[]"
-    return _TYPES[kind]
+def _nothing(columns: dict[str, str]) -> str:
+    return f"SELECT {', '.join(f'NULL::{kind} AS {_name(name)}' for name, kind in columns.items())} WHERE false"
 
 
 def _name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    return _text(value) if isinstance(value, str) else repr(value)
+def _literal(value: str | float | None) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, float) and not isfinite(value):
+        return f"'{value}'"
+    return "NULL" if value is None else repr(value)
 
 
 def _text(value: str) -> str:

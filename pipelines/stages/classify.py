@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...classifiers.student import Classifier, Scores, load
+from ...classifiers.student import Classifier, Scores, load, stated_digest
 from ...schemas.arrays import replace_column
 from ...schemas.document import HARM, PROSOCIAL_SCORES
 from ...schemas.recipe import ClassifyOptions
@@ -48,7 +48,8 @@ class Classify:
 
     def identity(self) -> dict[str, str]:
         """Version, options and the model's digest."""
-        return {"version": self.version, "options": self.options.model_dump_json(), "model": self.classifier.digest}
+        digest = stated_digest(self.options.model) if self._classifier is None else self._classifier.digest
+        return {"version": self.version, "options": self.options.model_dump_json(), "model": digest}
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the four score columns."""

@@ -64,9 +64,10 @@ def load_tables() -> Tables:
     from py3langid.langid import LanguageIdentifier
 
     model = LanguageIdentifier.from_model_file("data/model.npz.xz", norm_probs=True)
-    logarithms = np.asarray(model.nb_ptc, np.float32)
-    floors = logarithms.min(axis=0)
-    scaled = (logarithms - floors) * SCALE
+    scaled = np.array(model.nb_ptc, np.float32)
+    floors = scaled.min(axis=0)
+    scaled -= floors
+    scaled *= SCALE
     weights = scaled.astype(np.uint16)
     if not np.array_equal(weights, scaled) or weights.max() >= 1 << 14:
         raise ModelError(f"py3langid {version('py3langid')}: its table does not fit 14 bits; install py3langid 0.4")
@@ -94,13 +95,17 @@ def _depth(moves: Array, rows: Array) -> int:
     """The greatest distance of a state from the root, which is the length of the longest n-gram."""
     reached = np.zeros(len(rows), np.bool_)
     reached[0] = True
+    seen = np.zeros(len(moves) // 256, np.bool_)  # states share rows, and where a row leads need be seen once
     border = np.zeros(1, np.int64)
     depth = -1
     while len(border):
         depth += 1
+        leading = np.unique(rows[border] >> 8)
+        leading = leading[~seen[leading]]
+        seen[leading] = True
         steps = np.zeros(len(rows), np.bool_)
-        for begin in range(0, len(border), 4096):
-            steps[moves.reshape(-1, 256)[rows[border[begin : begin + 4096]] >> 8].ravel()] = True
+        for begin in range(0, len(leading), 4096):
+            steps[moves.reshape(-1, 256)[leading[begin : begin + 4096]].ravel()] = True
         border = np.flatnonzero(steps & ~reached)
         reached[border] = True
     return depth

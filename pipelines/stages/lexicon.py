@@ -500,17 +500,24 @@ def _count_pieces(data, offsets, rows, pieces, counts):  # type: ignore[no-untyp
                     break
                 node = np.int64(failures[node])
             end = node
+            looked = after = False
             while end != 0:
                 if end_starts[end + 1] > end_starts[end]:
                     steps += 1
                     before = in_word[(seen - depths[end]) & (RING - 1)]
-                    after = False
-                    if closes[end] and i < stop:
-                        point = np.int64(data[i])
-                        if point >= 0x80:
-                            point, _ = decode(data, i, stop)
-                        after = kinds[point] & PLAIN > 0
-                    if not (opens[end] and before) and not after:
+                    if closes[end] and not looked:
+                        looked = True
+                        at = i
+                        while at < stop:  # past what nobody sees
+                            point, width = np.int64(data[at]), 1
+                            if point >= 0x80:
+                                point, width = decode(data, at, stop)
+                            at += width
+                            steps += 1
+                            if folds[point] != 0:
+                                after = kinds[point] & PLAIN > 0
+                                break
+                    if not (opens[end] and before) and not (closes[end] and after):
                         for term in range(end_starts[end], end_starts[end + 1]):
                             counts[row, ends[term]] += 1
                 end = np.int64(shorter[end])
@@ -600,7 +607,7 @@ class Lexicon:
     """
 
     name = "lexicon"
-    version = "lexicon.v1"
+    version = "lexicon.v2"
 
     def __init__(self, options: LexiconOptions) -> None:
         self.options = options

@@ -26,13 +26,13 @@ import pyarrow as pa
 from numba import njit
 
 from ...schemas.arrays import replace_column, string_buffers
+from ...schemas.document import BUCKETS
 from ...schemas.hashing import hash64
 from ...schemas.recipe import MinhashOptions
 from .utf8 import ALPHANUMERIC, CODE_POINTS, decode, unicode_classes
 
-__all__ = ["BUCKETS", "Minhash"]
+__all__ = ["Minhash"]
 
-BUCKETS = "buckets"  # the column
 BLOCK = 256  # shingles that each function takes in one go
 
 CASED = 0x20000  # beyond, no character has another case, and marks are variation selectors

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ...schemas.document import RECORD
+from ...schemas.document import BUCKETS, RECORD
 from ...schemas.hashing import raw_hash
 from ...schemas.recipe import MinhashOptions, SyntheticGates
-from ..stages.minhash import BUCKETS, Minhash
+from ..stages.minhash import Minhash
 from ..storage import Folder
 from .gates import SPEAKER, WORD
 

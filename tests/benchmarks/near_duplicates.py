@@ -23,7 +23,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from florilegium.pipelines.stages.minhash import BUCKETS, Minhash
+from florilegium.pipelines.stages.minhash import Minhash
+from florilegium.schemas.document import BUCKETS
 from florilegium.schemas.recipe import MinhashOptions
 from rich.console import Console
 

@@ -25,7 +25,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_then_validate_then_weigh(corpus: Path, tmp_path: Path) -> None:
     output = str(tmp_path / "run")
-    done = florilegium("run", "forum", *sets(corpus), "--output", output, "--workers", "1", "--json")
+    done = florilegium_here("run", "forum", *sets(corpus), "--output", output, "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["documents"]["read"] == 107
@@ -110,6 +110,13 @@ def test_a_full_disk_is_explained(corpus: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("command", [[], ["run"], ["score"], ["weigh"], ["validate"]])
 def test_every_command_explains_itself(command: list[str]) -> None:
-    done = florilegium(*command, "--help")
+    done = florilegium_here(*command, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
+
+
+def test_in_a_process_of_its_own() -> None:
+    done = florilegium("validate", "/no/such/run")
+    assert done.returncode == 2
+    assert "no run here" in done.stderr
+    assert done.stdout == ""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,9 @@ def make_corpus(folder: Path, documents: int = 90) -> Path:
     return folder
 
 
+MORE_SPLITS = "reading.split_bytes=8192"  # nine instead of one a file
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_corpus(tmp_path_factory.mktemp("corpus") / "posts")
@@ -66,7 +70,6 @@ def options(corpus: Path, *more: str) -> list[str]:
         "policy.gopher_repetition=null",  # the corpus has eight sentences
         "weighing.domain_column=group",
         "output.shard_bytes=16384",
-        "reading.split_bytes=8192",
         *more,
     ]
 
@@ -104,10 +107,10 @@ def test_the_ledger_balances(finished: Outcome) -> None:
     )
 
 
-def test_the_run_is_valid_and_damage_is_found(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
+def test_the_run_is_valid_and_damage_is_found(finished: Outcome, tmp_path: Path) -> None:
     assert [check.faults for check in validate(finished.run.folder.url)] == [[]] * 7
-    copy = run(corpus, str(tmp_path / "copy"))
-    shard = tmp_path / "copy" / copy.run.manifest.shards[0].name
+    shutil.copytree(finished.run.folder.url, tmp_path / "copy")
+    shard = tmp_path / "copy" / finished.run.manifest.shards[0].name
     table = pq.read_table(shard)
     pq.write_table(table.set_column(table.schema.get_field_index("weight"), "weight", [[9.0] * table.num_rows]), shard)
     faults = {check.name: check.faults for check in validate(str(tmp_path / "copy"))}
@@ -152,7 +155,7 @@ def test_other_readers_load_the_shards(finished: Outcome, tmp_path: Path) -> Non
 def test_workers_splits_and_engines_change_no_byte(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
     expected = checksums(finished)
     assert checksums(run(corpus, str(tmp_path / "two"), workers=2)) == expected
-    assert checksums(run(corpus, str(tmp_path / "whole"), "reading.split_bytes=1048576")) == expected
+    assert checksums(run(corpus, str(tmp_path / "parts"), MORE_SPLITS)) == expected
     assert checksums(run(corpus, str(tmp_path / "small"), "reading.batch_rows=3")) == expected
     assert checksums(run(corpus, str(tmp_path / "beam"), engine="beam")) == expected
     assert checksums(run(corpus, f"memory://{tmp_path.name}/run")) == expected
@@ -174,7 +177,7 @@ def test_the_seed_changes_the_order_but_not_the_documents(finished: Outcome, cor
 
 def test_a_finished_run_is_left_alone_and_a_broken_one_mended(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    run(corpus, str(output))
+    shutil.copytree(finished.run.folder.url, output)
     again = run(corpus, str(output))
     assert again.resumed == again.tasks
     (output / "tasks/score/000001.json").unlink()
@@ -245,7 +248,7 @@ def test_nothing_kept_is_no_crash(corpus: Path, tmp_path: Path) -> None:
 
 def command(corpus: Path, output: Path) -> list[str]:
     line = [sys.executable, "-m", "florilegium.pipelines", "run", "forum", "--workers", "2", "--output", str(output)]
-    return line + [part for option in options(corpus) for part in ("--set", option)]
+    return line + [part for option in options(corpus, MORE_SPLITS) for part in ("--set", option)]
 
 
 @pytest.mark.long
@@ -258,7 +261,7 @@ def test_two_runs_on_one_folder(finished: Outcome, corpus: Path, tmp_path: Path)
     with pytest.raises(OutputError, match=rf"is being written by process {process.pid} "):
         run(corpus, str(tmp_path / "run"))
     assert process.wait() == 0
-    assert checksums(run(corpus, str(tmp_path / "run"))) == checksums(finished)
+    assert checksums(run(corpus, str(tmp_path / "run"), MORE_SPLITS)) == checksums(finished)
 
 
 @pytest.mark.long
@@ -282,7 +285,7 @@ def test_killed_workers_are_replaced_and_their_tasks_run_again(finished: Outcome
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors.decode()
     assert killed
-    assert checksums(run(corpus, str(tmp_path / "run"))) == checksums(finished)
+    assert checksums(run(corpus, str(tmp_path / "run"), MORE_SPLITS)) == checksums(finished)
 
 
 @pytest.mark.long
@@ -316,11 +319,12 @@ def _is_running(process: int) -> bool:
         return False
 
 
-def test_sigkill_at_any_moment(finished: Outcome, corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.long)])
+def test_sigkill_at_any_moment(finished: Outcome, corpus: Path, tmp_path: Path, kills: int) -> None:
     """The driver is killed again and again; what it leaves is always a run that can be finished."""
     output = tmp_path / "run"
     source = random.Random(int(os.environ.get("FLORILEGIUM_TEST_SEED", "4")))
-    for _ in range(4):
+    for _ in range(kills):
         process = subprocess.Popen(
             command(corpus, output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -329,7 +333,7 @@ def test_sigkill_at_any_moment(finished: Outcome, corpus: Path, tmp_path: Path) 
         process.wait()
     finished_at_last = subprocess.run(command(corpus, output), capture_output=True, text=True, check=False)
     assert finished_at_last.returncode == 0, finished_at_last.stderr
-    outcome = run(corpus, str(output))
+    outcome = run(corpus, str(output), MORE_SPLITS)
     assert outcome.resumed == outcome.tasks
     assert checksums(outcome) == checksums(finished)
     assert not list(output.rglob("*.tmp"))

@@ -15,7 +15,7 @@ from florilegium.pipelines.validation import validate
 from florilegium.schemas.errors import InputError, OutputError, RequestError, TaskError
 
 from tests.pipelines.test_boilerplate import page
-from tests.pipelines.test_phases import checksums, make_corpus, options
+from tests.pipelines.test_phases import MORE_SPLITS, checksums, make_corpus, options
 
 
 def run(inputs: dict[str, str], output: Path, *more: str, since: Path | None = None) -> Outcome:
@@ -92,10 +92,11 @@ def test_what_left_the_inputs_does_not_take_part(grow: Callable[..., dict[str, s
 
 
 def test_the_same_files_elsewhere_and_cut_otherwise(grow: Callable[..., dict[str, str]], tmp_path: Path) -> None:
-    run(grow(2), tmp_path / "a", "reading.split_bytes=1048576")
+    run(grow(2), tmp_path / "a")
     moved = grow(3, "moved")
-    later = run(moved, tmp_path / "b", since=tmp_path / "a")
-    assert checksums(later) == checksums(run(moved, tmp_path / "w"))
+    later = run(moved, tmp_path / "b", MORE_SPLITS, since=tmp_path / "a")
+    assert checksums(later) == checksums(run(moved, tmp_path / "w", MORE_SPLITS))
+    assert len(later.run.payloads("score")) > 3
     assert [table.name.startswith("/") for table in later.run.manifest.scored][:3] == [True, True, False]
 
 

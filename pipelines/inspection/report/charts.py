@@ -111,7 +111,12 @@ def heat(rows: Sequence[str], columns: Sequence[str], change: Any, title: str) -
                 step = round(value / largest * 3) + 3
                 axes.add_patch(_rectangle(x + 0.03, len(rows) - 1 - y + 0.05, 0.94, 0.9, f"d{step}"))
                 _text(
-                    axes, x + 0.5, len(rows) - 1 - y + 0.47, f"{value:+.3f}".replace("0.", ".", 1), ha="center", size=8
+                    axes,
+                    x + 0.5,
+                    len(rows) - 1 - y + 0.47,
+                    f"{value:+.3f}".replace("0.", ".", 1).replace("-", "−"),
+                    ha="center",
+                    size=8,
                 )
             _text(axes, -0.06 * len(columns) / 4, len(rows) - 1 - y + 0.47, rows[y], ha="right", size=11)
         for x, name in enumerate(columns):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import duckdb
-import florilegium.pipelines.inspection.survey as survey_module
+import florilegium.pipelines.inspection.glance as glance_module
 import fsspec
 import pyarrow.parquet as pq
 import pytest
@@ -64,7 +64,7 @@ def test_example_questions_are_answered(question: str, sql: str, run_folder: str
         answered = ask(connection, sql)
         found = list(answered.rows())
         assert time.process_time() - started < 1
-    assert len(answered.schema.names) >= 3
+    assert len(answered.names) >= 3
     assert found or "harm" in question or "personal data" in question
 
 
@@ -208,11 +208,28 @@ def test_a_damaged_run_shows_what_is_whole(outcome: Outcome, copied: Path, tmp_p
     assert rows(str(copied), "SELECT count(*) FROM ledger") == [(0,)]
 
 
+def test_json_of_another_shape_is_damage(copied: Path) -> None:
+    strange = {"ledger.json": '{"read": {"posts": "1); DROP VIEW documents; --"}}', "splits.json": "{}"}
+    for name, text in strange.items():
+        (copied / name).write_text(text)
+    (copied / "weights" / "plan.json").write_text('{"charters": {}, "domains": 3}')
+    for found in (glance_module.glance(str(copied)), survey(str(copied))):
+        assert [fault.split("/")[-1].split(" ")[0] for fault in found.faults] == [
+            "ledger.json",
+            "plan.json",
+            "splits.json",
+        ]
+        with open_views(found) as connection:
+            for view in ("ledger", "budgets", "splits"):
+                assert list(ask(connection, f"SELECT count(*) FROM {view}").rows()) == [(0,)]
+            assert list(ask(connection, "SELECT name, share > 0 FROM charters").rows())[-1] == ("uniform", True)
+
+
 @pytest.mark.parametrize("checked_bytes", [1 << 30, 0])
 def test_damage_inside_a_file_is_found_by_its_checksum(
     checked_bytes: int, outcome: Outcome, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survey_module, "CHECKED_BYTES", checked_bytes)
+    monkeypatch.setattr(glance_module, "CHECKED_BYTES", checked_bytes)
     name = outcome.run.manifest.shards[0].name
     data = bytearray((copied / name).read_bytes())
     data[4:1000] = os.urandom(996)  # the first pages
@@ -257,11 +274,31 @@ def test_the_shell_answers_until_it_is_told_to_quit(run_folder: str) -> None:
     assert len(said) == 3
 
 
+LISTENED = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+from florilegium.pipelines.cli import main
+main()
+"""
+HEAVY = {"apache_beam", "datatrove", "numba", "numpy", "pandas", "pyarrow", "scipy", "torch", "yaml"}
+
+
 def test_on_the_command_line(run_folder: str) -> None:
-    done = florilegium("query", run_folder, "SELECT count(*) AS n FROM documents", "--json")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENED, "query", run_folder, "SELECT count(*) AS n FROM documents", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(done.stdout)[0]["n"] > 90
+    *said, imported = done.stderr.splitlines()
+    assert said == []
+    assert {"duckdb", "typer"} <= set(imported.split())
+    assert not HEAVY & set(imported.split())
+    assert not {name for name in imported.split() if name.startswith("florilegium.schemas.")} - {
+        "florilegium.schemas.dimensions",
+        "florilegium.schemas.errors",
+    }
     wrong = florilegium("query", run_folder, "SELECT nothing FROM documents")
     assert wrong.returncode == 2
     assert "nothing" in wrong.stderr
@@ -283,7 +320,7 @@ def test_reading_a_damaged_answer_says_so(outcome: Outcome, copied: Path, monkey
     name = outcome.run.manifest.shards[0].name
     data = bytearray((copied / name).read_bytes())
     data[4:1000] = os.urandom(996)
-    monkeypatch.setattr(survey_module, "CHECKED_BYTES", 0)
+    monkeypatch.setattr(glance_module, "CHECKED_BYTES", 0)
     (copied / name).write_bytes(data)
     said: list[str] = []
     with pytest.raises(RunError, match="validate"):

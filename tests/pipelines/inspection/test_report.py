@@ -186,31 +186,30 @@ def test_an_unfinished_run_is_reported(copied: Path) -> None:
     assert "not finished" in (copied / "report" / "index.html").read_text()
 
 
-def test_a_report_changes_nothing_else(run_folder: str, tmp_path: Path) -> None:
+def test_a_report_changes_nothing_else_and_compares_the_shipped_pairs(run_folder: str, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path(run_folder).rglob("*")}
-    folder, _ = write_report(run_folder, output=str(tmp_path / "report"))
+    folder, faults = write_report(run_folder, output=str(tmp_path / "report"))
+    assert faults == []
     assert {path: path.stat().st_mtime_ns for path in Path(run_folder).rglob("*")} == before
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(FILES)
     again, _ = write_report(run_folder, output=str(tmp_path / "again"))
     assert all(folder.read_bytes(name) == again.read_bytes(name) for name in FILES)
+    page = folder.read_bytes("index.html").decode()
+    assert "dialect scots" in page
+    assert "identity" in page
 
 
-def test_fairness_is_shown_where_it_was_measured(run_folder: str) -> None:
+def test_fairness_is_shown_where_it_was_measured(run_folder: str, hostile_page: str) -> None:
     class Fared:
         pairs, left, right, ratio, alike = 12, 1.0, 1.5, 0.667, False
 
     found = survey(run_folder)
     figures = collect(found)
     assert "0.67" in render_page(found, figures, fairness={"dialect": Fared()})
-    assert "do not assume it" in render_page(found, figures)
+    assert "do not assume it" in hostile_page
 
 
-def test_the_shipped_pairs_are_compared_and_a_users_own(run_folder: str, tmp_path: Path) -> None:
-    folder, faults = write_report(run_folder, output=str(tmp_path / "shipped"))
-    assert faults == []
-    page = folder.read_bytes("index.html").decode()
-    assert "dialect scots" in page
-    assert "identity" in page
+def test_pairs_of_a_users_own_are_compared_alone(run_folder: str, tmp_path: Path) -> None:
     own = [Pair("mine", "Thank you for your help.", "Thank you for your help.")]
     folder, _ = write_report(run_folder, output=str(tmp_path / "own"), pairs=own)
     page = folder.read_bytes("index.html").decode()

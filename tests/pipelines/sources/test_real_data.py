@@ -14,9 +14,14 @@ SUFFIXES = (".warc", ".warc.gz", ".wet.gz", ".wat.gz", ".lz4", ".bad")
 ARCHIVES = sorted(path for path in (DATA / "web").rglob("*") if path.name.endswith(SUFFIXES)) if DATA.is_dir() else []
 # FastWARC stops at, or reads over, what these files have wrong; warcio agrees with the numbers given.
 COUNTS = {"example.warc": 6, "missing-status-text.warc": 1, "clueweb-quirk.warc.gz": 30}
+OF_ONE_CRAWL = {f"pages-{number:03d}.warc.gz" for number in (1, 2, 3)}  # like the first, at four seconds each
 
 
-@pytest.mark.parametrize("path", ARCHIVES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.long] if path.name in OF_ONE_CRAWL else []) for path in ARCHIVES],
+    ids=lambda path: path.name,
+)
 def test_every_record_is_a_row_or_skipped(read_all, path: Path) -> None:
     rows, skipped = read_all(path)
     expected = COUNTS.get(path.name)

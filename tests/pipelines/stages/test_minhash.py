@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from florilegium.pipelines.stages import Stage, build_stages
-from florilegium.pipelines.stages.minhash import BUCKETS, Minhash
+from florilegium.pipelines.stages.minhash import Minhash
+from florilegium.schemas.document import BUCKETS
 from florilegium.schemas.recipe import MinhashOptions, Stages
 from hypothesis import given
 from hypothesis import strategies as st

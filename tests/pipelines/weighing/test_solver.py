@@ -36,7 +36,7 @@ def _corpus(generator: random.Random):
     return documents, voters, votes, budget, generator.choice([1, 1.5, 2, 4, 7]), generator.random() < 0.7
 
 
-@pytest.mark.parametrize("corpora", [400, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("corpora", [150, pytest.param(2000, marks=pytest.mark.long)])
 def test_agrees_with_the_independent_solver(corpora: int):
     generator = random.Random(20)
     kinds = {"default curve": 0, "q between": 0, "a lowered": 0, "short": 0, "unspendable": 0}
