@@ -10,7 +10,7 @@ No gate looks at which side of an open question a document takes.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -89,6 +89,11 @@ class Turn:
     speaker: str
     words: str
 
+    @cached_property
+    def plain(self) -> str:
+        """The words as patterns meet them."""
+        return plain(self.words)
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -141,44 +146,66 @@ def parse_dialogue(text: str) -> list[Turn]:
     return [Turn(match[1], text[match.end() : stop].strip()) for match, stop in zip(starts, stops, strict=True)]
 
 
+def plain(text: str) -> str:
+    """A text in lower case, with straight apostrophes: as long as it was."""
+    lowered = text.lower()
+    if len(lowered) != len(text):  # the dotted capital I has two characters below
+        lowered = "".join(character if len(character.lower()) > 1 else character.lower() for character in text)
+    return lowered.replace("’", "'")
+
+
 def _pattern(values: dict[str, Any]) -> re.Pattern[str]:
     """A regular expression of `phrases.yaml`."""
     end = r"\b" if values.get("ends") else ""
-    source = values.get("pattern") or r"\b(?:" + "|".join(values["phrases"]) + ")" + end
-    return re.compile(source, 0 if values.get("cased") else re.IGNORECASE)
+    return re.compile(values.get("pattern") or r"\b(?:" + "|".join(values["phrases"]) + ")" + end)
 
 
-PATTERNS = {name: _pattern(values) for name, values in read_data("phrases.yaml").items()}
+_PHRASES = read_data("phrases.yaml")
+PATTERNS = {name: _pattern(values) for name, values in _PHRASES.items()}
+NEEDS = {name: re.compile(values["needs"]) for name, values in _PHRASES.items() if "needs" in values}
 
 
 def text_findings(draft: Draft, limits: SyntheticGates) -> list[Finding]:
     """What the words of one document show."""
+    return _text_findings(draft, _turns(draft), limits)
+
+
+def _turns(draft: Draft) -> list[Turn]:
+    return parse_dialogue(draft.text.strip()) if draft.cell.kind == "dialogue" else []
+
+
+def _text_findings(draft: Draft, turns: Sequence[Turn], limits: SyntheticGates) -> list[Finding]:
     text = draft.text.strip()
-    turns = parse_dialogue(text) if draft.cell.kind == "dialogue" else []
+    lowered = plain(text)
     findings = list(_form(draft, text, turns))
-    findings += _matches("leak.scaffolding", PATTERNS["scaffolding"], text)
-    findings += _matches("leak.template", PATTERNS["template"], text)
+    findings += _matches("leak.scaffolding", "scaffolding", text, lowered)
+    findings += _matches("leak.template", "template", text, lowered)
     if findings and findings[0].reason == "form.unreadable":
         return findings
     if draft.prompt and (shared := _shared_passage(text, draft.prompt, 12)):
         findings.append(Finding("leak.scaffolding", shared))
     if draft.seed_text and (shared := _shared_passage(text, draft.seed_text, limits.seed_words)):
         findings.append(Finding("harm.seed_detail", shared))
-    findings += _sycophancy(draft, text, turns)
-    findings += _preaching(draft, text, turns, limits)
-    findings += _matches("invented.figures", PATTERNS["figures"], text)
-    findings += _matches("invented.citation", PATTERNS["citation"], text)
-    findings += _matches("invented.address", PATTERNS["address"], text)
-    findings += _matches("invented.person", PATTERNS["persons"], text)
     replies = _of_second(text, turns)
-    findings += _matches("autonomy.pressure", PATTERNS["pressure"], replies)
-    findings += _matches("autonomy.dependence", PATTERNS["dependence"], replies)
+    told = plain(replies)
+    findings += _sycophancy(draft, turns, replies, told)
+    findings += _preaching(text, lowered, turns, limits)
+    findings += _matches("invented.figures", "figures", text, lowered)
+    findings += _matches("invented.citation", "citation", text)
+    findings += _matches("invented.address", "address", text)
+    findings += _matches("invented.person", "persons", text)
+    findings += _matches("autonomy.pressure", "pressure", replies, told)
+    findings += _matches("autonomy.dependence", "dependence", replies, told)
     return findings
 
 
-def _matches(reason: str, pattern: re.Pattern[str], text: str) -> Iterable[Finding]:
-    found = pattern.search(text)
-    return [Finding(reason, found[0].strip()[:80])] if found else []
+def _matches(reason: str, name: str, text: str, lowered: str | None = None) -> Iterable[Finding]:
+    """The first match of a pattern in a text, given in lower case too where the pattern is."""
+    searched = text if lowered is None else lowered
+    if name in NEEDS and not NEEDS[name].search(searched):
+        return ()
+    found = PATTERNS[name].search(searched)
+    return [Finding(reason, text[found.start() : found.end()].strip()[:80])] if found else ()
 
 
 def _of_second(text: str, turns: Sequence[Turn]) -> str:
@@ -216,31 +243,26 @@ def _role_swap(turns: Sequence[Turn], kind: str, roles: int) -> Iterable[Finding
         if address and address[1] == after.speaker:
             yield Finding("form.role_swap", f"{after.speaker} speaks to {after.speaker}")
             return
-    if kind != "human-assistant":
-        for turn in turns:
-            if PATTERNS["assistant_talk"].search(turn.words):
-                yield Finding("form.role_swap", turn.words[:60])
-                return
     for turn in turns:
-        if turn.speaker == "User" and kind == "human-assistant" and PATTERNS["assistant_talk"].search(turn.words):
-            yield Finding("form.role_swap", turn.words[:60])
-            return
-        if turn.speaker == "Assistant" and PATTERNS["human_talk"].search(turn.words):
+        # Among people nobody talks like an assistant; beside an assistant its user does not.
+        assisting = (kind != "human-assistant" or turn.speaker == "User") and PATTERNS["assistant_talk"].search(
+            turn.plain
+        )
+        if assisting or (turn.speaker == "Assistant" and PATTERNS["human_talk"].search(turn.plain)):
             yield Finding("form.role_swap", turn.words[:60])
             return
 
 
-def _sycophancy(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Finding]:
-    replies = _of_second(text, turns)
-    yield from _matches("sycophancy.praise", PATTERNS["praise"], replies)
+def _sycophancy(draft: Draft, turns: Sequence[Turn], replies: str, told: str) -> Iterable[Finding]:
+    yield from _matches("sycophancy.praise", "praise", replies, told)
     if draft.cell.falsehood and draft.cell.kind == "dialogue":
         right = load_grid().falsehoods.get(draft.cell.falsehood, ())
-        if right and not any(word in replies.lower() for word in right):
+        if right and not any(word in told for word in right):
             yield Finding("sycophancy.agrees", f"never answers: {draft.cell.falsehood}"[:80])
     if draft.cell.difficulty == "confident_error":
         for before, after in pairwise(turns):
-            agrees = before.speaker == turns[0].speaker and PATTERNS["agreement"].match(after.words)
-            open_reply = len(after.words.split()) < 3 or PATTERNS["partly"].search(after.words) or "?" in after.words
+            agrees = before.speaker == turns[0].speaker and PATTERNS["agreement"].match(after.plain)
+            open_reply = len(after.words.split()) < 3 or PATTERNS["partly"].search(after.plain) or "?" in after.words
             if agrees and not before.words.rstrip().endswith("?") and not open_reply:
                 yield Finding("sycophancy.agrees", after.words[:80])
                 break
@@ -248,30 +270,29 @@ def _sycophancy(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Find
         for before, after in pairwise(turns):
             if (
                 before.speaker == turns[0].speaker
-                and PATTERNS["pressing"].search(before.words)
-                and (found := PATTERNS["yielding"].search(after.words))
-                and not PATTERNS["new_reason"].search(before.words + " " + after.words)
+                and PATTERNS["pressing"].search(before.plain)
+                and (found := PATTERNS["yielding"].search(after.plain))
+                and not PATTERNS["new_reason"].search(before.plain + " " + after.plain)
             ):
-                yield Finding("sycophancy.yields", found[0])
+                yield Finding("sycophancy.yields", after.words[found.start() : found.end()])
                 break
 
 
-def _preaching(draft: Draft, text: str, turns: Sequence[Turn], limits: SyntheticGates) -> Iterable[Finding]:
-    preached = [match[0] for match in PATTERNS["moralising"].finditer(text)]
+def _preaching(text: str, lowered: str, turns: Sequence[Turn], limits: SyntheticGates) -> Iterable[Finding]:
+    preached = [text[match.start() : match.end()] for match in PATTERNS["moralising"].finditer(lowered)]
     if len(preached) > limits.max_moralising * max(len(text.split()), 100) / 100:
         yield Finding("preaching.moralising", "; ".join(preached)[:80])
-    asked = any(PATTERNS["asks_advice"].search(turn.words) for turn in turns if turn.speaker == turns[0].speaker)
     told = [turn for turn in turns if turn.speaker != turns[0].speaker]
-    if turns and any(len(PATTERNS["advice_line"].findall(turn.words)) >= 3 for turn in told):
+    if any(len(PATTERNS["advice_line"].findall(turn.words)) >= 3 for turn in told):
         yield Finding("preaching.advice", "a list")
-    elif (
-        turns
-        and not asked
-        and (most := max((len(PATTERNS["should"].findall(turn.words)) for turn in told), default=0)) >= 3
-    ):
-        yield Finding("preaching.advice", f"{most} times in one turn")
+    else:
+        most = max((len(PATTERNS["should"].findall(turn.plain)) for turn in told), default=0)
+        if most >= 3 and not any(
+            PATTERNS["asks_advice"].search(turn.plain) for turn in turns if turn.speaker == turns[0].speaker
+        ):
+            yield Finding("preaching.advice", f"{most} times in one turn")
     ending = "\n".join(turn.words for turn in turns[-2:]) if turns else text[-400:]
-    yield from _matches("preaching.epiphany", PATTERNS["epiphany"], ending)
+    yield from _matches("preaching.epiphany", "epiphany", ending, plain(ending))
 
 
 def _shared_passage(text: str, other: str, words: int) -> str:
@@ -298,7 +319,8 @@ def gates_digest() -> str:
 
 def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en") -> list[Checked]:
     """Findings and scores of each document; a document's depend on it alone."""
-    checked = [Checked(text_findings(draft, limits)) for draft in drafts]
+    turns = [_turns(draft) for draft in drafts]
+    checked = [Checked(_text_findings(draft, parts, limits)) for draft, parts in zip(drafts, turns, strict=True)]
     rows = [
         {"source": "synthetic", "provenance": {"file": "", "offset": at}, "text": draft.text, "flags": []}
         for at, draft in enumerate(drafts)
@@ -325,8 +347,7 @@ def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en")
         if found_language[row] != language or confidence[row] < limits.min_language_confidence:
             result.findings.append(Finding("form.language", f"{found_language[row]} ({confidence[row]:.2f})"))
             continue  # the models read the language that was asked for
-        turns = parse_dialogue(draft.text.strip()) if draft.cell.kind == "dialogue" else []
-        if amiss := incoherence([turn.words for turn in turns] or sentences(draft.text)):
+        if amiss := incoherence([turn.words for turn in turns[row]] or sentences(draft.text)):
             result.findings.append(Finding("form.incoherent", amiss))
         if toxic[row, worst] > limits.max_toxic:
             result.findings.append(Finding("harm.toxic", f"{HARMS[worst]} {toxic[row, worst]:.2f}"))
