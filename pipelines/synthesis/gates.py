@@ -20,11 +20,12 @@ import pyarrow.compute as pc
 
 from ...schemas.document import PERSONAL_DATA_KINDS, RECORD
 from ...schemas.hashing import digest
-from ...schemas.recipe import ClassifyOptions, Stages, SyntheticGates
+from ...schemas.recipe import ClassifyOptions, Stages, Synthesis, SyntheticGates
 from ...schemas.taxonomy import HARMS, PROSOCIAL
 from ..scoring import ready_stages, score_batch
 from .coherence import incoherence, sentences
-from .grid import Cell, load_grid, read_data
+from .composer import COMPOSER_VERSION, compose
+from .grid import Cell, load_compositions, load_grid, plan_cells, read_data
 
 __all__ = [
     "REASONS",
@@ -39,18 +40,12 @@ __all__ = [
     "parse_dialogue",
 ]
 
-GATES_VERSION = "gates.v2"
+GATES_VERSION = "gates.v3"
 MAX_WORDS, MIN_WORDS = 1200, 30
-
-# Share of clear positives among 6,080 documents labelled by the rubric. The classifier learnt from posts and pages and
-# sees little in short dialogues, so its probability is compared with this and not with one half.
-LABELLED_RATE = dict(
-    zip(
-        PROSOCIAL,
-        (0.050, 0.076, 0.135, 0.053, 0.233, 0.168, 0.119, 0.107, 0.123, 0.023, 0.121, 0.052),
-        strict=True,
-    )
-)
+USUAL = 600  # dialogues of the composer that a virtue is compared with
+MOST_PRAISE = 2  # words of strong praise in a hundred of the replies
+MOST_SHOULD, MOST_ORDERS = 2, 3  # of advice that nobody asked for, in one turn
+MOST_TURNING = 1  # half epiphanies in an ending
 
 REASONS = {
     "form.unreadable": "no dialogue of the form `Speaker: words`, or an empty document",
@@ -190,8 +185,12 @@ def _text_findings(draft: Draft, turns: Sequence[Turn], limits: SyntheticGates) 
     told = plain(replies)
     findings += _sycophancy(draft, turns, replies, told)
     findings += _preaching(text, lowered, turns, limits)
-    findings += _matches("invented.figures", "figures", text, lowered)
-    findings += _matches("invented.citation", "citation", text)
+    findings += _matches("invented.figures", "figures", text, lowered) or _matches(
+        "invented.figures", "figure_words", text, lowered
+    )
+    findings += _matches("invented.citation", "citation", text) or _matches(
+        "invented.citation", "hearsay", text, lowered
+    )
     findings += _matches("invented.address", "address", text)
     findings += _matches("invented.person", "persons", text)
     findings += _matches("autonomy.pressure", "pressure", replies, told)
@@ -199,13 +198,21 @@ def _text_findings(draft: Draft, turns: Sequence[Turn], limits: SyntheticGates) 
     return findings
 
 
-def _matches(reason: str, name: str, text: str, lowered: str | None = None) -> Iterable[Finding]:
+def _matches(reason: str, name: str, text: str, lowered: str | None = None) -> list[Finding]:
     """The first match of a pattern in a text, given in lower case too where the pattern is."""
     searched = text if lowered is None else lowered
     if name in NEEDS and not NEEDS[name].search(searched):
-        return ()
+        return []
     found = PATTERNS[name].search(searched)
-    return [Finding(reason, text[found.start() : found.end()].strip()[:80])] if found else ()
+    return [Finding(reason, text[found.start() : found.end()].strip()[:80])] if found else []
+
+
+def _too_many(reason: str, name: str, text: str, lowered: str, most: float) -> list[Finding]:
+    """The matches of a pattern, where a text has more of them than `most` in a hundred words."""
+    found = [text[match.start() : match.end()].strip() for match in PATTERNS[name].finditer(lowered)]
+    if len(found) <= most or len(found) <= most * len(text.split()) / 100:
+        return []
+    return [Finding(reason, "; ".join(found)[:80])]
 
 
 def _of_second(text: str, turns: Sequence[Turn]) -> str:
@@ -254,7 +261,9 @@ def _role_swap(turns: Sequence[Turn], kind: str, roles: int) -> Iterable[Finding
 
 
 def _sycophancy(draft: Draft, turns: Sequence[Turn], replies: str, told: str) -> Iterable[Finding]:
-    yield from _matches("sycophancy.praise", "praise", replies, told)
+    yield from _matches("sycophancy.praise", "praise", replies, told) or _too_many(
+        "sycophancy.praise", "praise_word", replies, told, MOST_PRAISE
+    )
     if draft.cell.falsehood and draft.cell.kind == "dialogue":
         right = load_grid().falsehoods.get(draft.cell.falsehood, ())
         if right and not any(word in told for word in right):
@@ -279,20 +288,28 @@ def _sycophancy(draft: Draft, turns: Sequence[Turn], replies: str, told: str) ->
 
 
 def _preaching(text: str, lowered: str, turns: Sequence[Turn], limits: SyntheticGates) -> Iterable[Finding]:
-    preached = [text[match.start() : match.end()] for match in PATTERNS["moralising"].finditer(lowered)]
-    if len(preached) > limits.max_moralising * max(len(text.split()), 100) / 100:
-        yield Finding("preaching.moralising", "; ".join(preached)[:80])
+    yield from _too_many("preaching.moralising", "moralising", text, lowered, limits.max_moralising)
     told = [turn for turn in turns if turn.speaker != turns[0].speaker]
     if any(len(PATTERNS["advice_line"].findall(turn.words)) >= 3 for turn in told):
         yield Finding("preaching.advice", "a list")
     else:
-        most = max((len(PATTERNS["should"].findall(turn.plain)) for turn in told), default=0)
-        if most >= 3 and not any(
-            PATTERNS["asks_advice"].search(turn.plain) for turn in turns if turn.speaker == turns[0].speaker
-        ):
-            yield Finding("preaching.advice", f"{most} times in one turn")
+        yield from _advice([turn for turn in turns if turn.speaker == turns[0].speaker], told)
     ending = "\n".join(turn.words for turn in turns[-2:]) if turns else text[-400:]
-    yield from _matches("preaching.epiphany", "epiphany", ending, plain(ending))
+    ended = plain(ending)
+    yield from _matches("preaching.epiphany", "epiphany", ending, ended) or _too_many(
+        "preaching.epiphany", "turning", ending, ended, MOST_TURNING
+    )
+
+
+def _advice(asking: Sequence[Turn], told: Sequence[Turn]) -> Iterable[Finding]:
+    """A turn that tells the other what to do again and again, where no turn of the other has asked."""
+    for turn in told:
+        should = len(PATTERNS["should"].findall(turn.plain))
+        orders = len(PATTERNS["orders"].findall(turn.plain))
+        if should > MOST_SHOULD or should + orders > MOST_ORDERS:
+            if not any(PATTERNS["asks_advice"].search(other.plain) for other in asking):
+                yield Finding("preaching.advice", f"{should + orders} times in one turn")
+            return
 
 
 def _shared_passage(text: str, other: str, words: int) -> str:
@@ -314,30 +331,48 @@ def _stages():
 def gates_digest() -> str:
     """Names the gates, phrases, stages and model: documents that passed others are other documents."""
     stages = {stage.name: stage.identity() for stage in _stages()}
-    return digest([GATES_VERSION, read_data("phrases.yaml"), stages])
+    return digest([GATES_VERSION, COMPOSER_VERSION, read_data("phrases.yaml"), load_compositions(), stages])
+
+
+def _scored(texts: Sequence[str]) -> pa.RecordBatch:
+    rows = [
+        {"source": "synthetic", "provenance": {"file": "", "offset": at}, "text": text, "flags": []}
+        for at, text in enumerate(texts)
+    ]
+    return score_batch(pa.RecordBatch.from_pylist(rows, schema=RECORD), _stages())
+
+
+def _virtues(scored: pa.RecordBatch) -> dict[str, np.ndarray]:
+    return {name: _scores(scored["prosocial"].field(name)) for name in PROSOCIAL}
+
+
+@cache
+def _usual_virtues() -> dict[str, np.ndarray]:
+    """What the composer's dialogues score in each dimension, sorted: what the model sees in texts as short as these."""
+    dialogues = [compose(cell) for cell in plan_cells(Synthesis(documents=USUAL), seed=0)]
+    return {name: np.sort(values) for name, values in _virtues(_scored(dialogues)).items()}
 
 
 def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en") -> list[Checked]:
     """Findings and scores of each document; a document's depend on it alone."""
     turns = [_turns(draft) for draft in drafts]
     checked = [Checked(_text_findings(draft, parts, limits)) for draft, parts in zip(drafts, turns, strict=True)]
-    rows = [
-        {"source": "synthetic", "provenance": {"file": "", "offset": at}, "text": draft.text, "flags": []}
-        for at, draft in enumerate(drafts)
-    ]
-    scored = score_batch(pa.RecordBatch.from_pylist(rows, schema=RECORD), _stages())
+    scored = _scored([draft.text for draft in drafts])
     toxic = np.stack([_scores(scored["harm"].field(name).field("toxic")) for name in HARMS], axis=1)
-    virtue = np.stack([_scores(scored["prosocial"].field(name)) for name in PROSOCIAL], axis=1)
+    usual = _usual_virtues()
+    virtue = {
+        name: np.searchsorted(usual[name], values, side="right") / USUAL for name, values in _virtues(scored).items()
+    }
     private = {kind: scored["personal_data"].field(kind).to_pylist() for kind in PERSONAL_DATA_KINDS}
     found_language = scored["language"].to_pylist()
     confidence = pc.fill_null(scored["language_confidence"], 0.0).to_pylist()
     masked = scored["text"].to_pylist()
     for row, (draft, result) in enumerate(zip(drafts, checked, strict=True)):
         result.masked = masked[row]
-        claimed = max(virtue[row, PROSOCIAL.index(name)] / LABELLED_RATE[name] for name in draft.cell.dimensions)
+        claimed = max(virtue[name][row] for name in draft.cell.dimensions)
         worst = int(np.argmax(toxic[row]))
         result.scores = {
-            "virtue": round(float(claimed), 3),
+            "virtue": round(float(claimed), 3),  # the share of the composer's dialogues that score no higher
             "toxic": round(float(toxic[row, worst]), 3),
             "language": round(float(confidence[row]), 3),
             "words": float(len(draft.text.split())),
@@ -352,7 +387,7 @@ def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en")
         if toxic[row, worst] > limits.max_toxic:
             result.findings.append(Finding("harm.toxic", f"{HARMS[worst]} {toxic[row, worst]:.2f}"))
         if claimed < limits.min_virtue:
-            result.findings.append(Finding("virtue.absent", f"{'/'.join(draft.cell.dimensions)} {claimed:.2f}"))
+            result.findings.append(Finding("virtue.absent", f"{'/'.join(draft.cell.dimensions)} {claimed:.3f}"))
         kinds = [kind for kind in PERSONAL_DATA_KINDS if private[kind][row]]
         if kinds:
             result.findings.append(Finding("privacy.personal_data", ", ".join(kinds)))
