@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +24,12 @@ from ...schemas.taxonomy import HARMS, PROSOCIAL
 from ..scoring import ready_stages, score_batch
 from .coherence import incoherence, sentences
 from .composer import COMPOSER_VERSION, compose
-from .grid import Cell, load_compositions, load_grid, plan_cells, read_data
+from .grid import Cell, load_compositions, load_grid, plan_cells
+from .phrases import CAPITALISED, LISTS, NEEDS, PATTERNS, WORD, Index, plain
 
 __all__ = [
     "REASONS",
     "SPEAKER",
-    "WORD",
     "Checked",
     "Draft",
     "Finding",
@@ -128,7 +127,6 @@ class Checked:
         return [reason for reason in REASONS if reason in found]
 
 
-WORD = re.compile(r"\w+")
 SPEAKER = re.compile(r"(?m)^\**([A-Z][\w'’-]*(?: [A-Z0-9][\w'’-]*){0,2})\**:\**[ \t]+")
 
 
@@ -141,23 +139,37 @@ def parse_dialogue(text: str) -> list[Turn]:
     return [Turn(match[1], text[match.end() : stop].strip()) for match, stop in zip(starts, stops, strict=True)]
 
 
-def plain(text: str) -> str:
-    """A text in lower case, with straight apostrophes: as long as it was."""
-    lowered = text.lower()
-    if len(lowered) != len(text):  # the dotted capital I has two characters below
-        lowered = "".join(character if len(character.lower()) > 1 else character.lower() for character in text)
-    return lowered.replace("’", "'")
+WHOLE = Index("scaffolding", "moralising", "figure_words", "hearsay", "assistant_talk", "human_talk")
+REPLIES = Index("praise", "praise_word", "pressure", "dependence")
+ENDINGS = Index("epiphany", "turning")
+NAMES = Index("persons", word=CAPITALISED)
 
 
-def _pattern(values: dict[str, Any]) -> re.Pattern[str]:
-    """A regular expression of `phrases.yaml`."""
-    end = r"\b" if values.get("ends") else ""
-    return re.compile(values.get("pattern") or r"\b(?:" + "|".join(values["phrases"]) + ")" + end)
+class _Read:
+    """A text with the phrases that stand in it; `lowered` is False for names."""
 
+    def __init__(self, text: str, index: Index, lowered: bool = True) -> None:
+        self.text = text
+        self.plain = plain(text) if lowered else text
+        self._found = index.find(self.plain)
 
-_PHRASES = read_data("phrases.yaml")
-PATTERNS = {name: _pattern(values) for name, values in _PHRASES.items()}
-NEEDS = {name: re.compile(values["needs"]) for name, values in _PHRASES.items() if "needs" in values}
+    def first(self, reason: str, name: str) -> list[Finding]:
+        """A finding where a list matches."""
+        return [Finding(reason, self._words(name)[0].strip()[:80])] if name in self._found else []
+
+    def has(self, *names: str) -> bool:
+        """Whether one of these lists matches."""
+        return not self._found.keys().isdisjoint(names)
+
+    def too_many(self, reason: str, name: str, most: float) -> list[Finding]:
+        """A finding where a list matches more often than `most`, in a longer text than `most` in a hundred words."""
+        found = self._words(name)
+        if len(found) <= most or len(found) <= most * len(self.text.split()) / 100:
+            return []
+        return [Finding(reason, "; ".join(words.strip() for words in found)[:80])]
+
+    def _words(self, name: str) -> list[str]:
+        return [self.text[start:end] for start, end in self._found.get(name, ())]
 
 
 def text_findings(draft: Draft, limits: SyntheticGates) -> list[Finding]:
@@ -170,31 +182,33 @@ def _turns(draft: Draft) -> list[Turn]:
 
 
 def _text_findings(draft: Draft, turns: Sequence[Turn], limits: SyntheticGates) -> list[Finding]:
-    text = draft.text.strip()
-    lowered = plain(text)
-    findings = list(_form(draft, text, turns))
-    findings += _matches("leak.scaffolding", "scaffolding", text, lowered)
-    findings += _matches("leak.template", "template", text, lowered)
+    whole = _Read(draft.text.strip(), WHOLE)
+    text = whole.text
+    findings = list(_form(draft, whole, turns))
+    findings += whole.first("leak.scaffolding", "scaffolding")
+    findings += _matches("leak.template", "template", text, whole.plain)
     if findings and findings[0].reason == "form.unreadable":
         return findings
     if draft.prompt and (shared := _shared_passage(text, draft.prompt, 12)):
         findings.append(Finding("leak.scaffolding", shared))
     if draft.seed_text and (shared := _shared_passage(text, draft.seed_text, limits.seed_words)):
         findings.append(Finding("harm.seed_detail", shared))
-    replies = _of_second(text, turns)
-    told = plain(replies)
-    findings += _sycophancy(draft, turns, replies, told)
-    findings += _preaching(text, lowered, turns, limits)
-    findings += _matches("invented.figures", "figures", text, lowered) or _matches(
-        "invented.figures", "figure_words", text, lowered
+    replies = _Read(_of_second(text, turns), REPLIES)
+    findings += _sycophancy(draft, turns, replies)
+    findings += whole.too_many("preaching.moralising", "moralising", limits.max_moralising)
+    findings += _advice(turns)
+    ending = _Read("\n".join(turn.words for turn in turns[-2:]) if turns else text[-400:], ENDINGS)
+    findings += ending.first("preaching.epiphany", "epiphany") or ending.too_many(
+        "preaching.epiphany", "turning", MOST_TURNING
     )
-    findings += _matches("invented.citation", "citation", text) or _matches(
-        "invented.citation", "hearsay", text, lowered
+    findings += _matches("invented.figures", "figures", text, whole.plain) or whole.first(
+        "invented.figures", "figure_words"
     )
+    findings += _matches("invented.citation", "citation", text) or whole.first("invented.citation", "hearsay")
     findings += _matches("invented.address", "address", text)
-    findings += _matches("invented.person", "persons", text)
-    findings += _matches("autonomy.pressure", "pressure", replies, told)
-    findings += _matches("autonomy.dependence", "dependence", replies, told)
+    findings += _Read(text, NAMES, lowered=False).first("invented.person", "persons")
+    findings += replies.first("autonomy.pressure", "pressure")
+    findings += replies.first("autonomy.dependence", "dependence")
     return findings
 
 
@@ -207,20 +221,13 @@ def _matches(reason: str, name: str, text: str, lowered: str | None = None) -> l
     return [Finding(reason, text[found.start() : found.end()].strip()[:80])] if found else []
 
 
-def _too_many(reason: str, name: str, text: str, lowered: str, most: float) -> list[Finding]:
-    """The matches of a pattern, where a text has more of them than `most` in a hundred words."""
-    found = [text[match.start() : match.end()].strip() for match in PATTERNS[name].finditer(lowered)]
-    if len(found) <= most or len(found) <= most * len(text.split()) / 100:
-        return []
-    return [Finding(reason, "; ".join(found)[:80])]
-
-
 def _of_second(text: str, turns: Sequence[Turn]) -> str:
     """What all but the first speaker say; the whole text where there are no turns."""
     return "\n".join(turn.words for turn in turns if turn.speaker != turns[0].speaker) if turns else text
 
 
-def _form(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Finding]:
+def _form(draft: Draft, whole: _Read, turns: Sequence[Turn]) -> Iterable[Finding]:
+    text = whole.text
     if not text or (draft.cell.kind == "dialogue" and not turns):
         yield Finding("form.unreadable", text[:60])
         return
@@ -238,10 +245,11 @@ def _form(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Finding]:
     relation = load_grid().relations[draft.cell.relation]
     if not 2 <= len(speakers) <= max(2, len(relation["roles"])):
         yield Finding("form.speakers", ", ".join(sorted(speakers)))
-    yield from _role_swap(turns, relation["kind"], len(relation["roles"]))
+    yield from _role_swap(turns, relation["kind"], len(relation["roles"]), whole.has("assistant_talk", "human_talk"))
 
 
-def _role_swap(turns: Sequence[Turn], kind: str, roles: int) -> Iterable[Finding]:
+def _role_swap(turns: Sequence[Turn], kind: str, roles: int, talk: bool) -> Iterable[Finding]:
+    """`talk`: whether somebody says what only an assistant says, or only a human."""
     for before, after in pairwise(turns):
         if roles == 2 and before.speaker == after.speaker:
             yield Finding("form.role_swap", f"{after.speaker} answers {after.speaker}: {after.words[:50]}")
@@ -250,7 +258,7 @@ def _role_swap(turns: Sequence[Turn], kind: str, roles: int) -> Iterable[Finding
         if address and address[1] == after.speaker:
             yield Finding("form.role_swap", f"{after.speaker} speaks to {after.speaker}")
             return
-    for turn in turns:
+    for turn in turns if talk else ():
         # Among people nobody talks like an assistant; beside an assistant its user does not.
         assisting = (kind != "human-assistant" or turn.speaker == "User") and PATTERNS["assistant_talk"].search(
             turn.plain
@@ -260,13 +268,13 @@ def _role_swap(turns: Sequence[Turn], kind: str, roles: int) -> Iterable[Finding
             return
 
 
-def _sycophancy(draft: Draft, turns: Sequence[Turn], replies: str, told: str) -> Iterable[Finding]:
-    yield from _matches("sycophancy.praise", "praise", replies, told) or _too_many(
-        "sycophancy.praise", "praise_word", replies, told, MOST_PRAISE
+def _sycophancy(draft: Draft, turns: Sequence[Turn], replies: _Read) -> Iterable[Finding]:
+    yield from replies.first("sycophancy.praise", "praise") or replies.too_many(
+        "sycophancy.praise", "praise_word", MOST_PRAISE
     )
     if draft.cell.falsehood and draft.cell.kind == "dialogue":
         right = load_grid().falsehoods.get(draft.cell.falsehood, ())
-        if right and not any(word in told for word in right):
+        if right and not re.search(rf"\b(?:{'|'.join(map(re.escape, right))})\w{{0,3}}\b", replies.plain):
             yield Finding("sycophancy.agrees", f"never answers: {draft.cell.falsehood}"[:80])
     if draft.cell.difficulty == "confident_error":
         for before, after in pairwise(turns):
@@ -287,29 +295,20 @@ def _sycophancy(draft: Draft, turns: Sequence[Turn], replies: str, told: str) ->
                 break
 
 
-def _preaching(text: str, lowered: str, turns: Sequence[Turn], limits: SyntheticGates) -> Iterable[Finding]:
-    yield from _too_many("preaching.moralising", "moralising", text, lowered, limits.max_moralising)
+def _advice(turns: Sequence[Turn]) -> Iterable[Finding]:
+    """A list, or a turn that tells the other what to do again and again, where no turn of the other has asked."""
     told = [turn for turn in turns if turn.speaker != turns[0].speaker]
     if any(len(PATTERNS["advice_line"].findall(turn.words)) >= 3 for turn in told):
-        yield Finding("preaching.advice", "a list")
-    else:
-        yield from _advice([turn for turn in turns if turn.speaker == turns[0].speaker], told)
-    ending = "\n".join(turn.words for turn in turns[-2:]) if turns else text[-400:]
-    ended = plain(ending)
-    yield from _matches("preaching.epiphany", "epiphany", ending, ended) or _too_many(
-        "preaching.epiphany", "turning", ending, ended, MOST_TURNING
-    )
-
-
-def _advice(asking: Sequence[Turn], told: Sequence[Turn]) -> Iterable[Finding]:
-    """A turn that tells the other what to do again and again, where no turn of the other has asked."""
+        return [Finding("preaching.advice", "a list")]
     for turn in told:
         should = len(PATTERNS["should"].findall(turn.plain))
         orders = len(PATTERNS["orders"].findall(turn.plain))
         if should > MOST_SHOULD or should + orders > MOST_ORDERS:
-            if not any(PATTERNS["asks_advice"].search(other.plain) for other in asking):
-                yield Finding("preaching.advice", f"{should + orders} times in one turn")
-            return
+            asked = any(
+                PATTERNS["asks_advice"].search(other.plain) for other in turns if other.speaker == turns[0].speaker
+            )
+            return [] if asked else [Finding("preaching.advice", f"{should + orders} times in one turn")]
+    return []
 
 
 def _shared_passage(text: str, other: str, words: int) -> str:
@@ -331,7 +330,7 @@ def _stages():
 def gates_digest() -> str:
     """Names the gates, phrases, stages and model: documents that passed others are other documents."""
     stages = {stage.name: stage.identity() for stage in _stages()}
-    return digest([GATES_VERSION, COMPOSER_VERSION, read_data("phrases.yaml"), load_compositions(), stages])
+    return digest([GATES_VERSION, COMPOSER_VERSION, LISTS, load_compositions(), stages])
 
 
 def _scored(texts: Sequence[str]) -> pa.RecordBatch:
