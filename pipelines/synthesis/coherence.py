@@ -90,17 +90,21 @@ def coherence(parts: Sequence[str]) -> Coherence:
     turns = [WORD.findall(part.lower().replace("’", "'")) for part in parts]
     words = [word for turn in turns for word in turn]
     pairs = [pair for turn in turns for pair in pairwise(turn)]
-    said = Counter(_stem(word) for word in words if _tells(word))
+    different = set(pairs)
+    wrong = {pair for pair in different if pair[0] == pair[1]} | (different & BROKEN_PAIRS)
+    told = [[stem for word in turn if (stem := _told(word))] for turn in turns]
+    said = Counter(stem for turn in told for stem in turn)
     content = sum(said.values())
+    uses = Counter(words)
+    short = sum(count for word, count in uses.items() if "'" in word)
     known = _vocabulary()
-    plain = [word for word in words if "'" not in word]
-    broken = sum(pair in BROKEN_PAIRS or pair[0] == pair[1] for pair in pairs)
-    astray = _astray(parts, turns)
+    unknown = sum(count for word, count in uses.items() if word not in known and "'" not in word)
+    astray = _astray(parts, turns, told)
     return Coherence(
-        broken=broken / max(len(pairs), 1),
-        repeated=(len(pairs) - len(set(pairs))) / max(len(pairs), 1),
+        broken=sum(pair in wrong for pair in pairs) / max(len(pairs), 1) if wrong else 0.0,
+        repeated=(len(pairs) - len(different)) / max(len(pairs), 1),
         everywhere=max(said.values(), default=0) / max(content, 1),
-        unknown=sum(word not in known for word in plain) / max(len(plain), 1),
+        unknown=unknown / max(len(words) - short, 1),
         astray=astray / max(len(parts) - 1, 1),
         astray_turns=astray,
     )
@@ -111,23 +115,22 @@ def sentences(text: str) -> list[str]:
     return SENTENCE.split(text.strip())
 
 
-def _tells(word: str) -> bool:
-    return word not in COMMON and word not in THREADS and word not in QUESTIONS
+SILENT = COMMON | THREADS | QUESTIONS
 
 
-def _stem(word: str) -> str:
-    return word.partition("'")[0][:STEM]
+def _told(word: str) -> str:
+    """The stem of a word that tells what is spoken of, else nothing."""
+    return "" if word in SILENT else word.partition("'")[0][:STEM]
 
 
-def _astray(parts: Sequence[str], turns: Sequence[Sequence[str]]) -> int:
+def _astray(parts: Sequence[str], turns: Sequence[Sequence[str]], told: Sequence[Sequence[str]]) -> int:
     """How many after the first have no thread to anything before."""
     count = 0
     before: set[str] = set()
-    for part, turn in zip(parts, turns, strict=True):
-        stems = {_stem(word) for word in turn if _tells(word)}
-        held = bool(stems & before) or bool(THREADS & set(turn)) or "?" in part or len(turn) < 4
-        count += bool(before) and not held
-        before |= stems
+    for part, turn, stems in zip(parts, turns, told, strict=True):
+        if before and len(turn) >= 4 and "?" not in part and before.isdisjoint(stems) and THREADS.isdisjoint(turn):
+            count += 1
+        before.update(stems)
     return count
 
 

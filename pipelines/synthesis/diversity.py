@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from ...schemas.hashing import raw_hash
 from ...schemas.recipe import Synthesis
-from .gates import SPEAKER, WORD
+from .gates import SPEAKER
 from .grid import Cell, load_grid
+from .phrases import WORD
 
 __all__ = ["distinct", "diversity_report", "render_report", "self_bleu", "vendi"]
 

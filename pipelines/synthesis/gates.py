@@ -10,9 +10,8 @@ No gate looks at which side of an open question a document takes.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,16 +19,17 @@ import pyarrow.compute as pc
 
 from ...schemas.document import PERSONAL_DATA_KINDS, RECORD
 from ...schemas.hashing import digest
-from ...schemas.recipe import ClassifyOptions, Stages, SyntheticGates
+from ...schemas.recipe import ClassifyOptions, Stages, Synthesis, SyntheticGates
 from ...schemas.taxonomy import HARMS, PROSOCIAL
 from ..scoring import ready_stages, score_batch
 from .coherence import incoherence, sentences
-from .grid import Cell, load_grid, read_data
+from .composer import COMPOSER_VERSION, compose
+from .grid import Cell, load_compositions, load_grid, plan_cells
+from .phrases import CAPITALISED, LISTS, NEEDS, PATTERNS, WORD, Index, plain
 
 __all__ = [
     "REASONS",
     "SPEAKER",
-    "WORD",
     "Checked",
     "Draft",
     "Finding",
@@ -39,18 +39,12 @@ __all__ = [
     "parse_dialogue",
 ]
 
-GATES_VERSION = "gates.v2"
+GATES_VERSION = "gates.v3"
 MAX_WORDS, MIN_WORDS = 1200, 30
-
-# Share of clear positives among 6,080 documents labelled by the rubric. The classifier learnt from posts and pages and
-# sees little in short dialogues, so its probability is compared with this and not with one half.
-LABELLED_RATE = dict(
-    zip(
-        PROSOCIAL,
-        (0.050, 0.076, 0.135, 0.053, 0.233, 0.168, 0.119, 0.107, 0.123, 0.023, 0.121, 0.052),
-        strict=True,
-    )
-)
+USUAL = 600  # dialogues of the composer that a virtue is compared with
+MOST_PRAISE = 2  # words of strong praise in a hundred of the replies
+MOST_SHOULD, MOST_ORDERS = 2, 3  # of advice that nobody asked for, in one turn
+MOST_TURNING = 1  # half epiphanies in an ending
 
 REASONS = {
     "form.unreadable": "no dialogue of the form `Speaker: words`, or an empty document",
@@ -88,6 +82,11 @@ class Turn:
 
     speaker: str
     words: str
+
+    @cached_property
+    def plain(self) -> str:
+        """The words as patterns meet them."""
+        return plain(self.words)
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,6 @@ class Checked:
         return [reason for reason in REASONS if reason in found]
 
 
-WORD = re.compile(r"\w+")
 SPEAKER = re.compile(r"(?m)^\**([A-Z][\w'’-]*(?: [A-Z0-9][\w'’-]*){0,2})\**:\**[ \t]+")
 
 
@@ -141,44 +139,86 @@ def parse_dialogue(text: str) -> list[Turn]:
     return [Turn(match[1], text[match.end() : stop].strip()) for match, stop in zip(starts, stops, strict=True)]
 
 
-def _pattern(values: dict[str, Any]) -> re.Pattern[str]:
-    """A regular expression of `phrases.yaml`."""
-    end = r"\b" if values.get("ends") else ""
-    source = values.get("pattern") or r"\b(?:" + "|".join(values["phrases"]) + ")" + end
-    return re.compile(source, 0 if values.get("cased") else re.IGNORECASE)
+WHOLE = Index("scaffolding", "moralising", "figure_words", "hearsay", "assistant_talk", "human_talk")
+REPLIES = Index("praise", "praise_word", "pressure", "dependence")
+ENDINGS = Index("epiphany", "turning")
+NAMES = Index("persons", word=CAPITALISED)
 
 
-PATTERNS = {name: _pattern(values) for name, values in read_data("phrases.yaml").items()}
+class _Read:
+    """A text with the phrases that stand in it; `lowered` is False for names."""
+
+    def __init__(self, text: str, index: Index, lowered: bool = True) -> None:
+        self.text = text
+        self.plain = plain(text) if lowered else text
+        self._found = index.find(self.plain)
+
+    def first(self, reason: str, name: str) -> list[Finding]:
+        """A finding where a list matches."""
+        return [Finding(reason, self._words(name)[0].strip()[:80])] if name in self._found else []
+
+    def has(self, *names: str) -> bool:
+        """Whether one of these lists matches."""
+        return not self._found.keys().isdisjoint(names)
+
+    def too_many(self, reason: str, name: str, most: float) -> list[Finding]:
+        """A finding where a list matches more often than `most`, in a longer text than `most` in a hundred words."""
+        found = self._words(name)
+        if len(found) <= most or len(found) <= most * len(self.text.split()) / 100:
+            return []
+        return [Finding(reason, "; ".join(words.strip() for words in found)[:80])]
+
+    def _words(self, name: str) -> list[str]:
+        return [self.text[start:end] for start, end in self._found.get(name, ())]
 
 
 def text_findings(draft: Draft, limits: SyntheticGates) -> list[Finding]:
     """What the words of one document show."""
-    text = draft.text.strip()
-    turns = parse_dialogue(text) if draft.cell.kind == "dialogue" else []
-    findings = list(_form(draft, text, turns))
-    findings += _matches("leak.scaffolding", PATTERNS["scaffolding"], text)
-    findings += _matches("leak.template", PATTERNS["template"], text)
+    return _text_findings(draft, _turns(draft), limits)
+
+
+def _turns(draft: Draft) -> list[Turn]:
+    return parse_dialogue(draft.text.strip()) if draft.cell.kind == "dialogue" else []
+
+
+def _text_findings(draft: Draft, turns: Sequence[Turn], limits: SyntheticGates) -> list[Finding]:
+    whole = _Read(draft.text.strip(), WHOLE)
+    text = whole.text
+    findings = list(_form(draft, whole, turns))
+    findings += whole.first("leak.scaffolding", "scaffolding")
+    findings += _matches("leak.template", "template", text, whole.plain)
     if findings and findings[0].reason == "form.unreadable":
         return findings
     if draft.prompt and (shared := _shared_passage(text, draft.prompt, 12)):
         findings.append(Finding("leak.scaffolding", shared))
     if draft.seed_text and (shared := _shared_passage(text, draft.seed_text, limits.seed_words)):
         findings.append(Finding("harm.seed_detail", shared))
-    findings += _sycophancy(draft, text, turns)
-    findings += _preaching(draft, text, turns, limits)
-    findings += _matches("invented.figures", PATTERNS["figures"], text)
-    findings += _matches("invented.citation", PATTERNS["citation"], text)
-    findings += _matches("invented.address", PATTERNS["address"], text)
-    findings += _matches("invented.person", PATTERNS["persons"], text)
-    replies = _of_second(text, turns)
-    findings += _matches("autonomy.pressure", PATTERNS["pressure"], replies)
-    findings += _matches("autonomy.dependence", PATTERNS["dependence"], replies)
+    replies = _Read(_of_second(text, turns), REPLIES)
+    findings += _sycophancy(draft, turns, replies)
+    findings += whole.too_many("preaching.moralising", "moralising", limits.max_moralising)
+    findings += _advice(turns)
+    ending = _Read("\n".join(turn.words for turn in turns[-2:]) if turns else text[-400:], ENDINGS)
+    findings += ending.first("preaching.epiphany", "epiphany") or ending.too_many(
+        "preaching.epiphany", "turning", MOST_TURNING
+    )
+    findings += _matches("invented.figures", "figures", text, whole.plain) or whole.first(
+        "invented.figures", "figure_words"
+    )
+    findings += _matches("invented.citation", "citation", text) or whole.first("invented.citation", "hearsay")
+    findings += _matches("invented.address", "address", text)
+    findings += _Read(text, NAMES, lowered=False).first("invented.person", "persons")
+    findings += replies.first("autonomy.pressure", "pressure")
+    findings += replies.first("autonomy.dependence", "dependence")
     return findings
 
 
-def _matches(reason: str, pattern: re.Pattern[str], text: str) -> Iterable[Finding]:
-    found = pattern.search(text)
-    return [Finding(reason, found[0].strip()[:80])] if found else []
+def _matches(reason: str, name: str, text: str, lowered: str | None = None) -> list[Finding]:
+    """The first match of a pattern in a text, given in lower case too where the pattern is."""
+    searched = text if lowered is None else lowered
+    if name in NEEDS and not NEEDS[name].search(searched):
+        return []
+    found = PATTERNS[name].search(searched)
+    return [Finding(reason, text[found.start() : found.end()].strip()[:80])] if found else []
 
 
 def _of_second(text: str, turns: Sequence[Turn]) -> str:
@@ -186,7 +226,8 @@ def _of_second(text: str, turns: Sequence[Turn]) -> str:
     return "\n".join(turn.words for turn in turns if turn.speaker != turns[0].speaker) if turns else text
 
 
-def _form(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Finding]:
+def _form(draft: Draft, whole: _Read, turns: Sequence[Turn]) -> Iterable[Finding]:
+    text = whole.text
     if not text or (draft.cell.kind == "dialogue" and not turns):
         yield Finding("form.unreadable", text[:60])
         return
@@ -204,10 +245,11 @@ def _form(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Finding]:
     relation = load_grid().relations[draft.cell.relation]
     if not 2 <= len(speakers) <= max(2, len(relation["roles"])):
         yield Finding("form.speakers", ", ".join(sorted(speakers)))
-    yield from _role_swap(turns, relation["kind"], len(relation["roles"]))
+    yield from _role_swap(turns, relation["kind"], len(relation["roles"]), whole.has("assistant_talk", "human_talk"))
 
 
-def _role_swap(turns: Sequence[Turn], kind: str, roles: int) -> Iterable[Finding]:
+def _role_swap(turns: Sequence[Turn], kind: str, roles: int, talk: bool) -> Iterable[Finding]:
+    """`talk`: whether somebody says what only an assistant says, or only a human."""
     for before, after in pairwise(turns):
         if roles == 2 and before.speaker == after.speaker:
             yield Finding("form.role_swap", f"{after.speaker} answers {after.speaker}: {after.words[:50]}")
@@ -216,31 +258,28 @@ def _role_swap(turns: Sequence[Turn], kind: str, roles: int) -> Iterable[Finding
         if address and address[1] == after.speaker:
             yield Finding("form.role_swap", f"{after.speaker} speaks to {after.speaker}")
             return
-    if kind != "human-assistant":
-        for turn in turns:
-            if PATTERNS["assistant_talk"].search(turn.words):
-                yield Finding("form.role_swap", turn.words[:60])
-                return
-    for turn in turns:
-        if turn.speaker == "User" and kind == "human-assistant" and PATTERNS["assistant_talk"].search(turn.words):
-            yield Finding("form.role_swap", turn.words[:60])
-            return
-        if turn.speaker == "Assistant" and PATTERNS["human_talk"].search(turn.words):
+    for turn in turns if talk else ():
+        # Among people nobody talks like an assistant; beside an assistant its user does not.
+        assisting = (kind != "human-assistant" or turn.speaker == "User") and PATTERNS["assistant_talk"].search(
+            turn.plain
+        )
+        if assisting or (turn.speaker == "Assistant" and PATTERNS["human_talk"].search(turn.plain)):
             yield Finding("form.role_swap", turn.words[:60])
             return
 
 
-def _sycophancy(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Finding]:
-    replies = _of_second(text, turns)
-    yield from _matches("sycophancy.praise", PATTERNS["praise"], replies)
+def _sycophancy(draft: Draft, turns: Sequence[Turn], replies: _Read) -> Iterable[Finding]:
+    yield from replies.first("sycophancy.praise", "praise") or replies.too_many(
+        "sycophancy.praise", "praise_word", MOST_PRAISE
+    )
     if draft.cell.falsehood and draft.cell.kind == "dialogue":
         right = load_grid().falsehoods.get(draft.cell.falsehood, ())
-        if right and not any(word in replies.lower() for word in right):
+        if right and not re.search(rf"\b(?:{'|'.join(map(re.escape, right))})\w{{0,3}}\b", replies.plain):
             yield Finding("sycophancy.agrees", f"never answers: {draft.cell.falsehood}"[:80])
     if draft.cell.difficulty == "confident_error":
         for before, after in pairwise(turns):
-            agrees = before.speaker == turns[0].speaker and PATTERNS["agreement"].match(after.words)
-            open_reply = len(after.words.split()) < 3 or PATTERNS["partly"].search(after.words) or "?" in after.words
+            agrees = before.speaker == turns[0].speaker and PATTERNS["agreement"].match(after.plain)
+            open_reply = len(after.words.split()) < 3 or PATTERNS["partly"].search(after.plain) or "?" in after.words
             if agrees and not before.words.rstrip().endswith("?") and not open_reply:
                 yield Finding("sycophancy.agrees", after.words[:80])
                 break
@@ -248,30 +287,28 @@ def _sycophancy(draft: Draft, text: str, turns: Sequence[Turn]) -> Iterable[Find
         for before, after in pairwise(turns):
             if (
                 before.speaker == turns[0].speaker
-                and PATTERNS["pressing"].search(before.words)
-                and (found := PATTERNS["yielding"].search(after.words))
-                and not PATTERNS["new_reason"].search(before.words + " " + after.words)
+                and PATTERNS["pressing"].search(before.plain)
+                and (found := PATTERNS["yielding"].search(after.plain))
+                and not PATTERNS["new_reason"].search(before.plain + " " + after.plain)
             ):
-                yield Finding("sycophancy.yields", found[0])
+                yield Finding("sycophancy.yields", after.words[found.start() : found.end()])
                 break
 
 
-def _preaching(draft: Draft, text: str, turns: Sequence[Turn], limits: SyntheticGates) -> Iterable[Finding]:
-    preached = [match[0] for match in PATTERNS["moralising"].finditer(text)]
-    if len(preached) > limits.max_moralising * max(len(text.split()), 100) / 100:
-        yield Finding("preaching.moralising", "; ".join(preached)[:80])
-    asked = any(PATTERNS["asks_advice"].search(turn.words) for turn in turns if turn.speaker == turns[0].speaker)
+def _advice(turns: Sequence[Turn]) -> Iterable[Finding]:
+    """A list, or a turn that tells the other what to do again and again, where no turn of the other has asked."""
     told = [turn for turn in turns if turn.speaker != turns[0].speaker]
-    if turns and any(len(PATTERNS["advice_line"].findall(turn.words)) >= 3 for turn in told):
-        yield Finding("preaching.advice", "a list")
-    elif (
-        turns
-        and not asked
-        and (most := max((len(PATTERNS["should"].findall(turn.words)) for turn in told), default=0)) >= 3
-    ):
-        yield Finding("preaching.advice", f"{most} times in one turn")
-    ending = "\n".join(turn.words for turn in turns[-2:]) if turns else text[-400:]
-    yield from _matches("preaching.epiphany", PATTERNS["epiphany"], ending)
+    if any(len(PATTERNS["advice_line"].findall(turn.words)) >= 3 for turn in told):
+        return [Finding("preaching.advice", "a list")]
+    for turn in told:
+        should = len(PATTERNS["should"].findall(turn.plain))
+        orders = len(PATTERNS["orders"].findall(turn.plain))
+        if should > MOST_SHOULD or should + orders > MOST_ORDERS:
+            asked = any(
+                PATTERNS["asks_advice"].search(other.plain) for other in turns if other.speaker == turns[0].speaker
+            )
+            return [] if asked else [Finding("preaching.advice", f"{should + orders} times in one turn")]
+    return []
 
 
 def _shared_passage(text: str, other: str, words: int) -> str:
@@ -293,29 +330,48 @@ def _stages():
 def gates_digest() -> str:
     """Names the gates, phrases, stages and model: documents that passed others are other documents."""
     stages = {stage.name: stage.identity() for stage in _stages()}
-    return digest([GATES_VERSION, read_data("phrases.yaml"), stages])
+    return digest([GATES_VERSION, COMPOSER_VERSION, LISTS, load_compositions(), stages])
+
+
+def _scored(texts: Sequence[str]) -> pa.RecordBatch:
+    rows = [
+        {"source": "synthetic", "provenance": {"file": "", "offset": at}, "text": text, "flags": []}
+        for at, text in enumerate(texts)
+    ]
+    return score_batch(pa.RecordBatch.from_pylist(rows, schema=RECORD), _stages())
+
+
+def _virtues(scored: pa.RecordBatch) -> dict[str, np.ndarray]:
+    return {name: _scores(scored["prosocial"].field(name)) for name in PROSOCIAL}
+
+
+@cache
+def _usual_virtues() -> dict[str, np.ndarray]:
+    """What the composer's dialogues score in each dimension, sorted: what the model sees in texts as short as these."""
+    dialogues = [compose(cell) for cell in plan_cells(Synthesis(documents=USUAL), seed=0)]
+    return {name: np.sort(values) for name, values in _virtues(_scored(dialogues)).items()}
 
 
 def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en") -> list[Checked]:
     """Findings and scores of each document; a document's depend on it alone."""
-    checked = [Checked(text_findings(draft, limits)) for draft in drafts]
-    rows = [
-        {"source": "synthetic", "provenance": {"file": "", "offset": at}, "text": draft.text, "flags": []}
-        for at, draft in enumerate(drafts)
-    ]
-    scored = score_batch(pa.RecordBatch.from_pylist(rows, schema=RECORD), _stages())
+    turns = [_turns(draft) for draft in drafts]
+    checked = [Checked(_text_findings(draft, parts, limits)) for draft, parts in zip(drafts, turns, strict=True)]
+    scored = _scored([draft.text for draft in drafts])
     toxic = np.stack([_scores(scored["harm"].field(name).field("toxic")) for name in HARMS], axis=1)
-    virtue = np.stack([_scores(scored["prosocial"].field(name)) for name in PROSOCIAL], axis=1)
+    usual = _usual_virtues()
+    virtue = {
+        name: np.searchsorted(usual[name], values, side="right") / USUAL for name, values in _virtues(scored).items()
+    }
     private = {kind: scored["personal_data"].field(kind).to_pylist() for kind in PERSONAL_DATA_KINDS}
     found_language = scored["language"].to_pylist()
     confidence = pc.fill_null(scored["language_confidence"], 0.0).to_pylist()
     masked = scored["text"].to_pylist()
     for row, (draft, result) in enumerate(zip(drafts, checked, strict=True)):
         result.masked = masked[row]
-        claimed = max(virtue[row, PROSOCIAL.index(name)] / LABELLED_RATE[name] for name in draft.cell.dimensions)
+        claimed = max(virtue[name][row] for name in draft.cell.dimensions)
         worst = int(np.argmax(toxic[row]))
         result.scores = {
-            "virtue": round(float(claimed), 3),
+            "virtue": round(float(claimed), 3),  # the share of the composer's dialogues that score no higher
             "toxic": round(float(toxic[row, worst]), 3),
             "language": round(float(confidence[row]), 3),
             "words": float(len(draft.text.split())),
@@ -325,13 +381,12 @@ def check(drafts: Sequence[Draft], limits: SyntheticGates, language: str = "en")
         if found_language[row] != language or confidence[row] < limits.min_language_confidence:
             result.findings.append(Finding("form.language", f"{found_language[row]} ({confidence[row]:.2f})"))
             continue  # the models read the language that was asked for
-        turns = parse_dialogue(draft.text.strip()) if draft.cell.kind == "dialogue" else []
-        if amiss := incoherence([turn.words for turn in turns] or sentences(draft.text)):
+        if amiss := incoherence([turn.words for turn in turns[row]] or sentences(draft.text)):
             result.findings.append(Finding("form.incoherent", amiss))
         if toxic[row, worst] > limits.max_toxic:
             result.findings.append(Finding("harm.toxic", f"{HARMS[worst]} {toxic[row, worst]:.2f}"))
         if claimed < limits.min_virtue:
-            result.findings.append(Finding("virtue.absent", f"{'/'.join(draft.cell.dimensions)} {claimed:.2f}"))
+            result.findings.append(Finding("virtue.absent", f"{'/'.join(draft.cell.dimensions)} {claimed:.3f}"))
         kinds = [kind for kind in PERSONAL_DATA_KINDS if private[kind][row]]
         if kinds:
             result.findings.append(Finding("privacy.personal_data", ", ".join(kinds)))

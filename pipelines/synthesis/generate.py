@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from ...schemas.charter import Charter
 from ...schemas.document import GENERATED_KEY, RECORD, SCHEMA_VERSION
-from ...schemas.errors import BalanceError, InputError, RecipeError
+from ...schemas.errors import BalanceError, InputError, RecipeError, RunError
 from ...schemas.hashing import digest, raw_hash
 from ...schemas.recipe import COMPOSER, Backend, Fields, Input, Recipe, Stages, Synthesis
 from ...schemas.run import Counts
@@ -209,7 +209,7 @@ def synthesize(plan: SynthesisPlan, place: str, engine: Engine, listener: Listen
         if run.manifest.recipe != plan.recipe:  # other endpoints or limits for the same plan
             run.manifest.recipe = plan.recipe
             folder.write_json(MANIFEST, run.manifest.model_dump(mode="json"))
-        if not folder.exists(PLAN):
+        if not (folder.exists(PLAN) and folder.exists(SEEDS)):
             write_parquet(folder, SEEDS, plan.seeds, ROW_GROUP_BYTES)
             write_parquet(folder, PLAN, cells_table(plan.cells), ROW_GROUP_BYTES)
         payloads = _payloads(plan.cells, options)
@@ -367,8 +367,12 @@ def _finish(run: Run, plan: SynthesisPlan, markers: Sequence[dict[str, Any]]) ->
     assert options is not None
     parts = [SYNTHETIC.empty_table()]
     for marker in markers:
-        with run.folder.open_parquet(marker["output"]["name"]) as file:
-            parts.append(file.read())
+        name = marker["output"]["name"]
+        try:
+            with run.folder.open_parquet(name) as file:
+                parts.append(file.read())
+        except (OSError, pa.ArrowInvalid) as error:
+            raise RunError(f"{run.folder.address(name)} is damaged ({error}); delete it and run again") from error
     table = pa.concat_tables(parts).sort_by("index")
     if table["index"].to_pylist() != [cell.index for cell in plan.cells]:
         raise BalanceError(

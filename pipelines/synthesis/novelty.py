@@ -18,7 +18,8 @@ from ...schemas.hashing import raw_hash
 from ...schemas.recipe import MinhashOptions, SyntheticGates
 from ..stages.minhash import Minhash
 from ..storage import Folder
-from .gates import SPEAKER, WORD
+from .gates import SPEAKER
+from .phrases import WORD
 
 __all__ = ["SET_REASONS", "Corpus", "set_reasons"]
 

@@ -8,6 +8,7 @@ its frame, and the prompt says that what is in the frame is data. The wording is
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ...schemas.charter import Charter
@@ -60,10 +61,14 @@ WORDS = {"short": "90 to 160", "medium": "150 to 260", "long": "240 to 420"}
 
 def lines(charter: Charter | None) -> dict[str, str]:
     """The numbered lines that a critique may cite: `C1` … of the charter, `R1` … of the rubric, `G1` … of the gates."""
-    taxonomy = load_taxonomy()
     texts = [] if charter is None else [charter.description, *_values(charter), charter.leaves_out]
     cited = {f"C{at}": " ".join(text.split()) for at, text in enumerate(filter(None, texts), start=1)}
-    cited |= {f"R{at}": " ".join(text.split()) for at, text in enumerate(taxonomy.guidance, start=1)}
+    return cited | _lines_of_all()
+
+
+@cache
+def _lines_of_all() -> dict[str, str]:
+    cited = {f"R{at}": " ".join(text.split()) for at, text in enumerate(load_taxonomy().guidance, start=1)}
     return cited | {f"G{at}": text for at, text in enumerate(REASONS.values(), start=1)}
 
 

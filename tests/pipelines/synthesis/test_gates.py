@@ -1,6 +1,7 @@
 """Gates on written examples: what passes passes, what fails fails for the right reason."""
 
 import pytest
+from florilegium.pipelines.synthesis import gates
 from florilegium.pipelines.synthesis.gates import REASONS, Draft, check, parse_dialogue, text_findings
 from florilegium.schemas.recipe import SyntheticGates
 
@@ -23,7 +24,6 @@ def test_passing_examples_pass() -> None:
 
 
 def test_failing_examples_fail_for_their_reasons() -> None:
-    """All but one, as the README says: what it scores for compassion lies between two good examples."""
     pairs = examples("failing")
     checked = check([draft for draft, _ in pairs], LIMITS)
     missed = [
@@ -31,19 +31,42 @@ def test_failing_examples_fail_for_their_reasons() -> None:
         for (draft, reasons), result in zip(pairs, checked, strict=True)
         if set(reasons) - set(result.reasons)
     ]
-    assert missed == [("Ana: The meeting is in room four.\n\nBo: R", ["virtue.absent"])]
+    assert missed == []
 
 
-def test_errors_on_examples_that_nothing_was_tuned_on() -> None:
-    """As the README states them: they may become fewer, never more."""
-    refused = [result for result in check([draft for draft, _ in examples("passing", "fresh.yaml")], LIMITS)
-               if not result.passes]  # fmt: skip
-    assert refused == []
-    failing = examples("failing", "fresh.yaml")
+@pytest.mark.parametrize(
+    ("file", "good", "bad", "not_found"),
+    [("fresh.yaml", 62, 64, 3), ("later.yaml", 20, 24, 21)],
+    ids=["seen", "unseen"],
+)
+def test_errors_are_those_that_the_readme_states(file: str, good: int, bad: int, not_found: int) -> None:
+    """They may become fewer, never more."""
+    passing = check([draft for draft, _ in examples("passing", file)], LIMITS)
+    assert [result.reasons for result in passing if not result.passes] == []
+    failing = examples("failing", file)
     checked = check([draft for draft, _ in failing], LIMITS)
     missed = [not set(reasons) <= set(result.reasons) for (_, reasons), result in zip(failing, checked, strict=True)]
-    assert (len(missed), sum(result.passes for result in checked)) == (32, pytest.approx(10, abs=1))
-    assert sum(missed) <= 12
+    assert (len(passing), len(failing)) == (good, bad)
+    assert sum(missed) <= not_found
+
+
+def test_a_virtue_is_compared_with_what_the_model_sees_in_texts_as_short() -> None:
+    """Another model, whose scores are half as high everywhere, refuses the same documents."""
+    drafts = [draft for draft, _ in [*examples("failing"), *examples("passing")]]
+    before = [result.scores["virtue"] for result in check(drafts, LIMITS)]
+    usual = {name: values / 2 for name, values in gates._usual_virtues().items()}
+    virtues = gates._virtues
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gates, "_usual_virtues", lambda: usual)
+        patch.setattr(gates, "_virtues", lambda scored: {name: value / 2 for name, value in virtues(scored).items()})
+        assert [result.scores["virtue"] for result in check(drafts, LIMITS)] == before
+
+
+def test_what_gates_find_does_not_depend_on_letters_or_apostrophes() -> None:
+    for draft, _ in examples("failing"):
+        other = Draft(draft.text.replace("'", "’"), draft.cell, draft.seed_text, draft.prompt, draft.finished)
+        found = [finding.reason for finding in text_findings(draft, LIMITS)]
+        assert [finding.reason for finding in text_findings(other, LIMITS)] == found
 
 
 def test_a_document_is_judged_by_itself_alone() -> None:

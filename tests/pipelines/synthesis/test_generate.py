@@ -13,7 +13,7 @@ from florilegium.pipelines.plan import plan_run
 from florilegium.pipelines.recipes import load_recipe
 from florilegium.pipelines.synthesis.generate import plan_synthesis, synthesize, with_synthetic_inputs
 from florilegium.pipelines.validation import validate
-from florilegium.schemas.errors import InputError, OutputError, RecipeError, TaskError
+from florilegium.schemas.errors import InputError, OutputError, RecipeError, RunError, TaskError
 from florilegium.schemas.recipe import Recipe
 
 
@@ -83,7 +83,8 @@ def policy() -> dict[str, Any]:
     return {"min_language_confidence": None, "max_duplicate_lines": None}
 
 
-def test_bytes_do_not_depend_on_tasks_or_on_a_lost_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [("seeds.parquet",), ("plan.parquet", "ledger.json", "report.md")])
+def test_bytes_do_not_depend_on_tasks_or_on_lost_files(lost: tuple[str, ...], tmp_path: Path) -> None:
     def files(place: Path) -> dict[str, bytes]:
         found = {}
         for status in ("accepted", "refused"):
@@ -97,11 +98,25 @@ def test_bytes_do_not_depend_on_tasks_or_on_a_lost_file(tmp_path: Path) -> None:
     first = files(tmp_path / "one")
     assert first.keys() >= {"accepted/synthetic.composer-00000.parquet"}
     assert files(tmp_path / "two") == first
-    for path in (tmp_path / "one/synthetic").rglob("*.parquet"):
-        if path.parent.name in ("drafts", "accepted"):
+    for path in [path for path in (tmp_path / "one/synthetic").rglob("*") if path.is_file()]:
+        if path.parent.name in ("drafts", "accepted") or path.name in lost:
             path.unlink()
     synthesize(plan_synthesis(made()), str(tmp_path / "one"), load_engine("local", 1))
     assert files(tmp_path / "one") == first
+
+
+def test_a_damaged_file_is_named_and_can_be_deleted(tmp_path: Path) -> None:
+    synthesize(plan_synthesis(made(20)), str(tmp_path), load_engine("local", 1))
+    before = (tmp_path / "synthetic/ledger.json").read_bytes()
+    draft = tmp_path / "synthetic/drafts/00000.parquet"
+    content = bytearray(draft.read_bytes())
+    content[100:200] = bytes(100)
+    draft.write_bytes(content)  # as long as it was
+    with pytest.raises(RunError, match=r"drafts/00000\.parquet is damaged .*delete it"):
+        synthesize(plan_synthesis(made(20)), str(tmp_path), load_engine("local", 1))
+    draft.unlink()
+    synthesize(plan_synthesis(made(20)), str(tmp_path), load_engine("local", 1))
+    assert (tmp_path / "synthetic/ledger.json").read_bytes() == before
 
 
 def test_another_plan_is_refused(tmp_path: Path) -> None:
