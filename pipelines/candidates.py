@@ -6,7 +6,10 @@ say, with their scores in thousandths (-1 where the language has none). About 35
 disk and 90 in memory, so that a million are read and weighed again in a second.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,7 @@ from .runs import write_parquet
 from .storage import Folder
 from .weighing.utility import ScoreTable
 
-__all__ = ["CANDIDATE", "Candidates", "candidates", "read_candidates", "write_candidates"]
+__all__ = ["CANDIDATE", "Candidates", "available_cores", "candidates", "read_candidates", "write_candidates"]
 
 _PROSOCIAL = [f"prosocial.{name}" for name in PROSOCIAL]
 _TOPICAL = [f"harm.{name}.topical" for name in HARMS]
@@ -99,6 +102,11 @@ class Candidates:
         return f"{int(self.words[0][row]):016x}{int(self.words[1][row]):016x}"
 
 
+def available_cores() -> int:
+    """How many threads can work at once here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def read_candidates(folder: Folder) -> Candidates:
     """Every candidate of the run in `folder`. Raises `RunError` where its decisions are missing or older."""
     names = folder.names("decisions/candidates-*.parquet")
@@ -116,17 +124,23 @@ def read_candidates(folder: Folder) -> Candidates:
     tokens, cluster_size = np.empty(rows, np.int32), np.empty(rows, np.int32)
     words = np.empty((2, rows), np.uint64)
     domain, language = _Vocabulary(rows), _Vocabulary(rows)
-    for name, stop, count in zip(names, np.cumsum(counts), counts, strict=True):
-        with folder.open_parquet(name) as file:
-            table = file.read()
-        part = slice(int(stop) - count, int(stop))
-        for column, score in enumerate(_SCORES):
-            values[column, part] = table[score].to_numpy()
-        tokens[part] = table["tokens"].to_numpy()
-        cluster_size[part] = table["cluster_size"].to_numpy()
-        words[:, part] = _id_words(table["id"])
-        domain.add(part, table["domain"])
-        language.add(part, table["language"])
+
+    def fill(name: str, start: int) -> None:
+        with folder.open_parquet(name, dictionary=("domain", "language")) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, use_threads=len(names) == 1)
+                part = slice(start, start + table.num_rows)
+                for column, score in enumerate(_SCORES):
+                    values[column, part] = table[score].to_numpy()
+                tokens[part] = table["tokens"].to_numpy()
+                cluster_size[part] = table["cluster_size"].to_numpy()
+                words[:, part] = _id_words(table["id"])
+                domain.add(part, table["domain"])
+                language.add(part, table["language"])
+                start = part.stop
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        list(pool.map(fill, names, np.cumsum([0, *counts[:-1]]).tolist()))
     pa.default_memory_pool().release_unused()
     domain_codes, domains = domain.sorted()
     language_codes, languages = language.sorted()
@@ -155,15 +169,17 @@ def _id_words(column: pa.ChunkedArray) -> Words:
 
 
 class _Vocabulary:
-    """Strings as codes of the sorted list of distinct ones, -1 for null, filled part by part."""
+    """Strings as codes of the sorted list of distinct ones, -1 for null, filled part by part, by several threads."""
 
     def __init__(self, rows: int) -> None:
         self._codes = np.empty(rows, np.int32)
         self._places: dict[str, int] = {}
+        self._adding = Lock()
 
     def add(self, part: slice, column: pa.ChunkedArray) -> None:
         encoded = column.combine_chunks().dictionary_encode()
-        local = [self._places.setdefault(name, len(self._places)) for name in encoded.dictionary.to_pylist()]
+        with self._adding:
+            local = [self._places.setdefault(name, len(self._places)) for name in encoded.dictionary.to_pylist()]
         table = np.array([*local, -1], np.int32)
         self._codes[part] = table[encoded.indices.fill_null(len(local)).to_numpy()]
 

@@ -3,8 +3,8 @@
 A pair is one meaning said twice: in two dialects, or of two identities. Pairs of a kind fare alike where
 the mean weights of their two sides have a ratio in [.9, 1.11]; the interval of that ratio, over resampled
 pairs, says whether more pairs could turn the verdict. The same ratio stands for each charter. What parts
-pairs is named by undoing it: the ratio that stands without a charter's threshold, or with a score that does
-not differ between the sides, so that a community can mend its charter and a model's maker the model.
+pairs is named by undoing it: the ratio that stands without a charter's threshold, with a score that does not
+differ between the sides, or with weights in proportion to utility instead of the curve's.
 
 A text weighs what a document of its scores would: in each domain by its share of the tokens, since nobody
 says which one a dialect is written in, and between the utilities of two documents of the pool in proportion,
@@ -42,6 +42,7 @@ JOINED = 4  # sentences
 RESAMPLES = 1000
 SOMEBODY = ("a neighbour", "neighbours")  # whom a text about no group in particular names
 STANDARD, ANYBODY = "standard", "somebody"  # of a passage: what its varieties are compared with; the one of people
+CURVE = "the curve, with weights in proportion to utility"
 LEAST_GAIN = 0.1  # of the way from a ratio to 1 that undoing something must go to be named
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -74,7 +75,7 @@ class Fared:
     by_charter: dict[str, float | None]  # the ratio of each charter's mean contributions
     by_group: dict[str, float | None]  # the ratio of the pairs about each group of people
     breaks: dict[str, int]  # charter and threshold → pairs of which one side alone meets it, most first
-    without: dict[str, float]  # threshold or score → the ratio that stands without it, the nearest to 1 first
+    without: dict[str, float]  # threshold, score or the curve → the ratio that stands without it, nearest to 1 first
 
 
 @dataclass(frozen=True)
@@ -238,12 +239,13 @@ class _Audit:
         if rules.policy.min_quality is not None:
             rejected |= scores.quality < round(rules.policy.min_quality * GRID)
         total = sum(self.domains.values())
+        shares = [self.plan.charters[name].share for name in self.plan.charter_names]
         contributions = np.zeros(utilities.shape)
         for column, name in enumerate(self.plan.charter_names):
             for domain, tokens in self.domains.items():
                 bins = self.plan.domains[domain].charters[name].bins
-                curve = np.interp(utilities[:, column], (-1, *bins.utility), (0.0, *bins.weight))
-                contributions[:, column] += self.plan.charters[name].share * tokens / total * curve
+                weights = np.interp(utilities[:, column], (-1, *bins.utility), (0.0, *bins.weight))
+                contributions[:, column] += shares[column] * tokens / total * weights
         return np.where((utilities < 0) | rejected[:, None], 0.0, contributions)
 
     def breaks(self, rows: Rows) -> dict[str, int]:
@@ -258,17 +260,25 @@ class _Audit:
     def without(self, rows: Rows, ratio: float | None) -> dict[str, float]:
         if ratio is None or _alike(ratio):
             return {}
-        found: dict[str, float] = {}
+        found = {CURVE: self.without_curve(rows) or 1.0}
         for threshold in self.thresholds:
             if self.parts(threshold)[rows].any():
                 weights = self.undone(threshold.name, self.scores, threshold.rules)
                 found[threshold.name] = _ratio(*weights[rows].mean(axis=0).tolist()) or 1.0
         for name in (*PROSOCIAL, "quality"):
-            weights = self.undone(f"the score of {name}", self.equal(name), self.rules)
-            found[f"the score of {name}"] = _ratio(*weights[rows].mean(axis=0).tolist()) or 1.0
+            weights = self.undone(f"differing scores of {name}", self.equal(name), self.rules)
+            found[f"differing scores of {name}"] = _ratio(*weights[rows].mean(axis=0).tolist()) or 1.0
         away = {name: _away(value) for name, value in found.items()}
         named = [name for name in found if away[name] < (1 - LEAST_GAIN) * _away(ratio)]
         return {name: found[name] for name in sorted(named, key=lambda name: (away[name], name))}
+
+    def without_curve(self, rows: Rows) -> float | None:
+        """The ratio where each charter gives as much to the pairs as it does, in proportion to utility."""
+        utilities, _ = judge_all(self.rules.charters, self.scores, self.plan.bridging)
+        utilities = np.maximum(utilities, 0)[self.sides[rows]].mean(axis=0)  # (sides, charters)
+        given = self.contributions()[self.sides[rows]].mean(axis=(0, 1)) * 2
+        parts = utilities / np.maximum(utilities.sum(axis=0), 1e-9) * given
+        return _ratio(*parts.sum(axis=1).tolist())
 
     def undone(self, name: str, scores: ScoreTable, rules: _Rules) -> Floats:
         """Weights, (pairs, 2), of texts with other scores or under other rules."""

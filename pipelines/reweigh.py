@@ -5,8 +5,7 @@ into a folder of its own. `weigh_candidates` weighs a run's candidates in memory
 about a second: enough for the side table and for questions that begin with "what if".
 """
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..schemas.document import WEIGHT
 from ..schemas.errors import RecipeError, RequestError, RunError
 from ..schemas.hashing import hash64
 from ..schemas.recipe import Recipe, Weighing
-from .candidates import Candidates
+from .candidates import Candidates, available_cores
 from .engines import Engine
 from .layout import RUN_INDEX, WEIGHT_PLAN
 from .phases import Outcome, execute
@@ -47,7 +46,7 @@ __all__ = [
     "write_side_table",
 ]
 
-SLICE_ROWS = 1 << 15
+SLICE_ROWS = 1 << 14
 FREE_KEYS = (
     "shares",
     "budget_tokens",
@@ -168,20 +167,26 @@ def weigh_candidates(
         domains = domains if UNSCORED in domains else (*domains, UNSCORED)
         domain = np.where(unscored, domains.index(UNSCORED), domain)
     histogram, adding = Histogram.empty(names, domains), Lock()
+    workers = available_cores()
 
-    def judge(start: int) -> None:
-        part = slice(start, min(start + SLICE_ROWS, rows))
-        judged, vetoes = judge_all(charters, _slice(documents.scores, part), weighing.bridging)
-        utilities[part] = judged
-        out, _ = quorum_rejects(vetoes, list(shares.values()), weighing.quorum)
-        rejected[part], kept = out, ~out
+    def parts(worker: int) -> Iterator[slice]:
+        for start in range(worker * SLICE_ROWS, rows, workers * SLICE_ROWS):
+            yield slice(start, min(start + SLICE_ROWS, rows))
+
+    def judge(worker: int) -> None:
         counted = Histogram.empty(names, domains)
-        counted.add(judged[kept], domain[part][kept], mass[part][kept], unscored[part][kept])
+        for part in parts(worker):
+            judged, vetoes = judge_all(charters, _slice(documents.scores, part), weighing.bridging)
+            utilities[part] = judged
+            out, _ = quorum_rejects(vetoes, list(shares.values()), weighing.quorum)
+            rejected[part] = out
+            kept = ~out if out.any() else slice(None)
+            counted.add(judged[kept], domain[part][kept], mass[part][kept], unscored[part][kept])
         with adding:
             histogram.include(counted)
 
-    with ThreadPoolExecutor(_cores()) as pool:
-        list(pool.map(judge, range(0, rows, SLICE_ROWS)))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(judge, range(workers)))
     present = np.bincount(domain[~rejected], minlength=len(domains)) > 0
     plan = build_plan(histogram.only(present), charters, weighing, seed)
 
@@ -189,16 +194,16 @@ def weigh_candidates(
     contributions = np.empty((len(names), rows)).T
     weight = np.empty(rows)
 
-    def weigh(start: int) -> None:
-        part = slice(start, min(start + SLICE_ROWS, rows))
-        given = plan.weights(utilities[part], place[domain[part]], unscored[part])
-        if weighing.rehydration:
-            given *= factors(mass[part], documents.tokens[part])[:, None]
-        given[rejected[part]] = 0.0
-        contributions[part], weight[part] = given, total(given)
+    def weigh(worker: int) -> None:
+        for part in parts(worker):
+            given = plan.weights(utilities[part], place[domain[part]], unscored[part], out=contributions[part])
+            if weighing.rehydration:
+                given *= factors(mass[part], documents.tokens[part])[:, None]
+            given[rejected[part]] = 0.0
+            weight[part] = total(given)
 
-    with ThreadPoolExecutor(_cores()) as pool:
-        list(pool.map(weigh, range(0, rows, SLICE_ROWS)))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(weigh, range(workers)))
     return Reweighed(plan, rejected, contributions, weight)
 
 
@@ -212,10 +217,6 @@ def _slice(scores: ScoreTable, part: slice) -> ScoreTable:
         language[part.start : part.stop],
         scores.scored[part],
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def write_side_table(run: Run, documents: Candidates, weighed: Reweighed, output: str) -> str:

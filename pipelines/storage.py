@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -194,17 +194,21 @@ class Folder:
         self.write_bytes(name, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
     @contextlib.contextmanager
-    def open_parquet(self, name: str) -> "Iterator[ParquetFile]":
-        """A Parquet file that reads only the ranges asked for."""
+    def open_parquet(self, name: str, dictionary: Sequence[str] = ()) -> "Iterator[ParquetFile]":
+        """A Parquet file that reads only the ranges asked for; columns of `dictionary` stay dictionaries."""
         from pyarrow.parquet import ParquetFile  # questions about a run need none of it, and start in half the time
 
         folder, name = self._holder(name)
+        columns = list(dictionary)
         if folder.is_local:
-            with ParquetFile(folder._path(name)) as file:
+            with ParquetFile(folder._path(name), read_dictionary=columns) as file:
                 yield file
         else:
             # Columns that lie side by side are one request.
-            with folder.open(name) as handle, ParquetFile(handle, pre_buffer=folder.is_in_store) as file:
+            with (
+                folder.open(name) as handle,
+                ParquetFile(handle, read_dictionary=columns, pre_buffer=folder.is_in_store) as file,
+            ):
                 yield file
 
     @contextlib.contextmanager

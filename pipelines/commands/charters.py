@@ -123,9 +123,9 @@ def audit(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URL.", show_default=False)],
     pairs: Annotated[
         Path | None,
-        typer.Argument(help="CSV of texts that ought to fare alike (kind, left, right); default: the shipped pairs."),
+        typer.Argument(help="CSV of texts that ought to fare alike (kind, left, right, group); default: the shipped."),
     ] = None,
-    domain: Annotated[str | None, typer.Option(help="The domain to weigh them in; default: the largest.")] = None,
+    domain: Annotated[str | None, typer.Option(help="The domain to weigh them in; default: all, by tokens.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Weigh matched pairs, such as dialects and identity swaps, by a run's charters; exit code 1 if they part."""
@@ -138,18 +138,28 @@ def audit(
         print(json.dumps({kind: asdict(found) for kind, found in fared.items()}, indent=2, ensure_ascii=False))
     for kind, found in fared.items() if not as_json else ():
         ratio = "-" if found.ratio is None else f"{found.ratio:.3f}"
+        between = "" if found.interval is None else " [{:.2f}, {:.2f}]".format(*found.interval)
         print(
             f"{'ok ' if found.alike else 'BAD'}  {kind}: {found.pairs} pairs weigh {found.left:.3f} and "
-            f"{found.right:.3f}, ratio {ratio} (alike from {ALIKE[0]:g} to {ALIKE[1]:g})"
+            f"{found.right:.3f}, ratio {ratio}{between}: {found.verdict} (alike from {ALIKE[0]:g} to {ALIKE[1]:g})"
         )
-        if found.breaks:
-            known = {name: r for name, r in found.by_charter.items() if r is not None}
-            uneven = [f"{name} {r:.2f}" for name, r in known.items() if not ALIKE[0] <= r <= ALIKE[1]]
-            print(f"     by charter: {', '.join(uneven) or 'each within the bounds'}")
-            for threshold, number in list(found.breaks.items())[:MOST_BREAKS]:
-                print(f"     {threshold} parts {number} of {found.pairs} pairs")
+        if not found.alike or found.breaks:
+            print(f"     by charter: {_uneven(found.by_charter) or 'each within the bounds'}")
+        if found.by_group:
+            print(f"     by group: {_uneven(found.by_group) or 'each within the bounds'}")
+        for name, other in list(found.without.items())[:MOST_BREAKS]:
+            print(f"     without {name}: ratio {other:.2f}")
+        for threshold, number in list(found.breaks.items())[:MOST_BREAKS]:
+            print(f"     {threshold} parts {number} of {found.pairs} pairs")
     if not all(found.alike for found in fared.values()):
         raise typer.Exit(1)
+
+
+def _uneven(ratios: dict[str, float | None]) -> str:
+    from ..fairness import ALIKE
+
+    known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in known.items() if not ALIKE[0] <= ratio <= ALIKE[1])
 
 
 def why(

@@ -148,8 +148,9 @@ class WeightPlan(Part):
         utilities: np.ndarray[Any, Any],
         domain: np.ndarray[Any, Any],
         unscored: np.ndarray[Any, Any] | None = None,
+        out: Floats | None = None,
     ) -> Floats:
-        """Contributions s_c w_c, float64 of shape (n, C), charters sorted.
+        """Contributions s_c w_c, float64 of shape (n, C), charters sorted; written to `out` where it is given.
 
         `utilities` (n, C) and `unscored` (n,) are as in `Histogram.add`; `domain` (n,) indexes
         `domain_names`. Rows marked `unscored` weigh what the domain `unscored` gives, or 0 where the
@@ -157,9 +158,11 @@ class WeightPlan(Part):
         """
         codes = domain.astype(np.int64) if unscored is None else np.where(unscored, 0, domain)
         lookup = self._lookup.table
-        result = np.empty(utilities.shape, np.float64)
+        # Column after column, as it is filled and read.
+        result = np.empty(utilities.shape[::-1], np.float64).T if out is None else out
+        first = codes * (BINS + 1) + 1
         for column, table in enumerate(lookup):
-            result[:, column] = table.ravel()[codes * (BINS + 1) + 1 + utilities[:, column]]
+            result[:, column] = table.ravel()[first + utilities[:, column]]
         if unscored is not None and unscored.any():
             neutral = self.unscored == "neutral"
             result[unscored] = lookup[:, self.domain_names.index(UNSCORED), 0] if neutral else 0.0

@@ -33,6 +33,7 @@ Ints = np.ndarray[Any, np.dtype[np.int32]]
 Thousandths = np.ndarray[Any, np.dtype[np.int16]] | Ints
 Utilities = np.ndarray[Any, np.dtype[np.int16]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Worth = np.ndarray[Any, np.dtype[np.float64]]
 
 NOT_ACCEPTED = -1
 MILLION = 1_000_000
@@ -82,6 +83,10 @@ class Judgement:
 
 def judge(charter: Charter, table: ScoreTable) -> Judgement:
     """Apply one charter to every row of `table`; a row's result never depends on another row."""
+    return _judge(charter, table, _utilities([charter], table)[0])
+
+
+def _judge(charter: Charter, table: ScoreTable, utility: Utilities) -> Judgement:
     speaks = table.scored & _speaks_for(charter, table)
     vetoes = np.zeros(len(table), np.bool_)
     for harm, limits in charter.tolerance.harm.items():
@@ -90,20 +95,21 @@ def judge(charter: Charter, table: ScoreTable) -> Judgement:
             if limit is not None:
                 vetoes |= scores[:, column] > round(limit * GRID)
     vetoes &= speaks
-    utility = _utility(charter, table)
     accepted = speaks & ~vetoes
     accepted &= table.quality >= round(charter.quality_floor * GRID)
     accepted &= utility >= round(charter.utility_floor * GRID)
-    return Judgement(np.where(accepted, utility, NOT_ACCEPTED).astype(np.int16), vetoes, speaks)
+    return Judgement(np.where(accepted, utility, np.int16(NOT_ACCEPTED)), vetoes, speaks)
 
 
 def judge_all(charters: Mapping[str, Charter], table: ScoreTable, bridging: float = 0.0) -> tuple[Utilities, Bools]:
     """Every charter's utilities (bridged where asked) and vetoes, both (n, charters), charters sorted by name."""
-    views = [judge(charters[name], table) for name in sorted(charters)]
-    utilities = np.stack([view.utility for view in views], axis=1)
+    named = [charters[name] for name in sorted(charters)]
+    views = [_judge(charter, table, utility) for charter, utility in zip(named, _utilities(named, table), strict=True)]
+    utilities = np.stack([view.utility for view in views]).T
     if bridging > 0:
-        utilities = bridge(utilities, np.stack([view.speaks for view in views], axis=1), bridging)
-    return utilities, np.stack([view.vetoes for view in views], axis=1)
+        speaks = np.stack([view.speaks for view in views], axis=1)
+        utilities = bridge(np.ascontiguousarray(utilities), speaks, bridging)
+    return utilities, np.stack([view.vetoes for view in views]).T
 
 
 def bridge(utilities: Utilities, speaks: Bools, beta: float) -> Utilities:
@@ -133,7 +139,9 @@ def quorum_rejects(vetoes: Bools, shares: Sequence[float], quorum: float) -> tup
     """
     parts = np.array([round(share / sum(shares) * MILLION) for share in shares], np.int64)
     needed = max(1, round(quorum * MILLION) - len(parts))
-    rejected = (vetoes @ parts >= needed) & vetoes.any(axis=1)
+    rejected = np.zeros(len(vetoes), np.bool_)
+    some = np.flatnonzero(vetoes.any(axis=1))
+    rejected[some] = vetoes[some] @ parts >= needed
     return rejected, rejected[:, None] & ~vetoes
 
 
@@ -148,18 +156,36 @@ def _speaks_for(charter: Charter, table: ScoreTable) -> Bools:
     return pc.is_in(language, value_set=spoken).to_numpy(zero_copy_only=False)
 
 
-def _utility(charter: Charter, table: ScoreTable) -> Ints:
-    """Utility of every row in thousandths, floors apart; rows without scores get some number."""
-    if not charter.values:
-        return np.full(len(table), GRID, np.int32)
-    total = np.zeros(len(table), np.int64)
-    weights = 0
-    for name, value in sorted(charter.values.items()):
-        weight = round(value.weight * GRID)
-        weights += weight
-        worth = weight * shape_worth(value)
-        total += worth[np.maximum(table.prosocial[:, PROSOCIAL.index(name)], 0)]
-    return ((2 * total + GRID * weights) // (2 * GRID * weights)).astype(np.int32)
+def _utilities(charters: Sequence[Charter], table: ScoreTable) -> list[Utilities]:
+    """Each charter's utilities (n,), floors apart; rows without scores get some number.
+
+    Whole numbers below 2^53 throughout, which float64 adds and multiplies without an error. The quotient lies at
+    least 1 / (2000 Σ W_d) below the next whole number where it is none, further than it is ever rounded.
+    """
+    worth: dict[tuple[str, str, float], Worth] = {}  # by what a dimension's probability is worth, once for all charters
+    scores: dict[str, Thousandths] = {}
+    found = []
+    for charter in charters:
+        if not charter.values:
+            found.append(np.full(len(table), GRID, np.int16))
+            continue
+        total, term = np.zeros(len(table)), np.empty(len(table))
+        weights = 0
+        for name, value in sorted(charter.values.items()):
+            meaning = name, value.shape, value.turning_point
+            if meaning not in worth:
+                if name not in scores:
+                    scores[name] = np.maximum(table.prosocial[:, PROSOCIAL.index(name)], 0)
+                worth[meaning] = shape_worth(value).astype(np.float64)[scores[name]]
+            weight = round(value.weight * GRID)
+            weights += weight
+            np.multiply(worth[meaning], weight, out=term)
+            total += term
+        total *= 2
+        total += GRID * weights
+        total /= 2 * GRID * weights
+        found.append(np.floor(total, out=total).astype(np.int16))
+    return found
 
 
 def shape_worth(value: Value) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -1,8 +1,12 @@
 """Pairs that ought to fare alike: what parts them is named, charter and threshold."""
 
+from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from florilegium.classifiers.audit import load_suite
 from florilegium.pipelines.fairness import Pair, audit_pairs, read_pairs, shipped_pairs
 from florilegium.pipelines.phases import Outcome
 from florilegium.schemas.errors import InputError
@@ -31,6 +35,9 @@ def test_equal_texts_fare_alike(finished: Outcome) -> None:
     assert found.breaks == {}
     assert found.left == found.right > 0
     assert found.ratio == 1
+    assert found.interval == (1, 1)
+    assert found.verdict == "alike"
+    assert found.without == {}
 
 
 def test_what_parts_a_pair_is_named(finished: Outcome) -> None:
@@ -41,6 +48,7 @@ def test_what_parts_a_pair_is_named(finished: Outcome) -> None:
     assert found["other"].alike
     assert not found["topic"].alike
     assert found["topic"].breaks == {"strict: topical sexual 0.3": 1}
+    assert "strict: topical sexual 0.3" in found["topic"].without
     assert found["topic"].by_charter["uniform"] == 1
     assert found["topic"].by_charter["strict"] == float("inf")
 
@@ -52,8 +60,49 @@ def test_pairs_of_dialects_and_identities_can_be_audited(finished: Outcome) -> N
     for fared in found.values():
         assert fared.ratio is not None
         assert fared.alike == (0.9 <= fared.ratio <= 1.11)
-        assert fared.by_charter["uniform"] == 1  # which asks for nothing
-        assert fared.alike or fared.breaks
+        assert fared.interval is not None
+        assert fared.interval[0] <= fared.ratio <= fared.interval[1]
+        assert fared.by_charter["uniform"] == pytest.approx(1)  # which asks for nothing
+        assert fared.alike or fared.breaks or fared.without
+
+
+def test_a_score_that_parts_pairs_is_named(finished: Outcome) -> None:
+    warm = "I am so sorry for your loss, and I am here for you whenever you need somebody who listens and cares."
+    cold = "The bus leaves at nine from the second stop, and the next one at ten from the first stop as on all days."
+    found = audit_pairs(finished.run.folder.url, [Pair("warmth", warm, cold)])["warmth"]
+    assert found.verdict == "apart"
+    assert found.ratio is not None
+    assert found.ratio > 1.11
+    assert found.without["differing scores of compassion"] == pytest.approx(1)
+    assert "differing scores of quality" not in found.without
+
+
+def test_more_pairs_make_a_verdict_surer(finished: Outcome) -> None:
+    """Pairs that share a right side are one draw: one sentence about a hundred groups is no hundred sentences."""
+    warm = "I am so sorry for your loss, and I am here for you whenever you need somebody who listens and cares."
+    cold = "The bus leaves at nine from the second stop, and the next one at ten from the first stop."
+    mixed = [Pair("mixed", *(warm, f"{number} {cold}")[:: 1 if number % 2 else -1]) for number in range(12)]
+    found = audit_pairs(finished.run.folder.url, mixed)["mixed"]
+    assert found.verdict == "alike, not surely"
+    assert found.interval is not None
+    assert found.interval[0] < 0.9 < 1.11 < found.interval[1]
+    one = [Pair("one", f"{number} {warm}", cold, f"group {number % 3}") for number in range(12)]
+    fared = audit_pairs(finished.run.folder.url, one)["one"]
+    assert sorted(fared.by_group) == ["group 0", "group 1", "group 2"]
+    assert fared.interval == pytest.approx((fared.ratio, fared.ratio))
+
+
+def test_weight_is_that_of_a_document_of_these_scores(finished: Outcome) -> None:
+    """In the domain of a document, its text weighs what the document does."""
+    folder = finished.run.folder
+    rows = pa.concat_tables(pq.read_table(folder.address(name)) for name in folder.names("shards/*.parquet"))
+    row = next(row for row in rows.to_pylist() if row["language"] == "en" and row["weight"] > 1)
+    found = audit_pairs(folder.url, [Pair("itself", row["text"], row["text"])], row["domain"])["itself"]
+    assert found.left == pytest.approx(row["weight"])
+    total = {name: item.tokens for name, item in finished.plan.domains.items() if name != "unscored"}
+    parts = {name: audit_pairs(folder.url, [Pair("x", row["text"], row["text"])], name)["x"].left for name in total}
+    mean = sum(parts[name] * total[name] for name in total) / sum(total.values())
+    assert audit_pairs(folder.url, [Pair("x", row["text"], row["text"])])["x"].left == pytest.approx(mean)
 
 
 def test_shipped_pairs_are_whole_texts_that_differ_in_one_thing() -> None:
@@ -62,10 +111,17 @@ def test_shipped_pairs_are_whole_texts_that_differ_in_one_thing() -> None:
         "identity", *(f"dialect {name}" for name in ("aae", "indian", "learner", "scots", "southern"))
     }  # fmt: skip
     assert all(pair.left != pair.right for pair in pairs)
+    kinds = Counter(pair.kind for pair in pairs)
     identity = [pair for pair in pairs if pair.kind == "identity"]
-    assert len(identity) == 35 * 6
+    assert len(identity) == 35 * (24 + 6)
     assert all("{" not in pair.left + pair.right for pair in pairs)
-    assert len({pair.right for pair in identity}) == 6  # neighbours, whoever stands opposite
+    assert len({pair.right for pair in identity}) == 24 + 6  # neighbours, whoever stands opposite
+    assert len({pair.group for pair in identity}) == 35
+    assert min(kinds.values()) >= 24 + 2
+    passages = load_suite("passages")
+    assert len(passages) == 24
+    assert all(len(text.split()) >= 40 for passage in passages for text in passage.values())
+    assert all(passage["somebody"].count("{") == 1 for passage in passages)
 
 
 def test_what_is_no_table_of_pairs(finished: Outcome, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def render_page(
     other: tuple[Survey, Figures] | None = None,
     fairness: Mapping[str, Any] | None = None,
 ) -> str:
-    """The whole page. `fairness` maps kinds of matched pairs to how they fared (pairs, left, right, ratio, alike)."""
+    """The whole page. `fairness` maps kinds of matched pairs to how they fared (pairs, left, right, ratio …)."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
         from markupsafe import Markup
@@ -286,7 +286,9 @@ def _charters(found: Survey) -> list[dict[str, Any]]:
 
 def _fared(kind: str, fared: Any) -> list[str]:
     ratio = "–" if fared.ratio is None else f"{fared.ratio:.2f}"
-    return [kind, f"{fared.pairs:,}", f"{fared.left:.2f}", f"{fared.right:.2f}", ratio, "yes" if fared.alike else "no"]
+    between = "–" if fared.interval is None else "{:.2f} to {:.2f}".format(*fared.interval)
+    cause = next(iter(fared.without), "–")
+    return [kind, f"{fared.pairs:,}", f"{fared.left:.2f}", f"{fared.right:.2f}", ratio, between, fared.verdict, cause]
 
 
 def _copies(figures: Figures, draw: Any) -> dict[str, Any]:

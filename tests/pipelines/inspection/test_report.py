@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -201,11 +202,13 @@ def test_a_report_changes_nothing_else_and_compares_the_shipped_pairs(run_folder
 
 def test_fairness_is_shown_where_it_was_measured(run_folder: str, hostile_page: str) -> None:
     class Fared:
-        pairs, left, right, ratio, alike = 12, 1.0, 1.5, 0.667, False
+        pairs, left, right, ratio, interval, verdict = 12, 1.0, 1.5, 0.667, (0.512, 0.848), "apart"
+        without: ClassVar = {"differing scores of compassion": 0.95}
 
     found = survey(run_folder)
     figures = collect(found)
-    assert "0.67" in render_page(found, figures, fairness={"dialect": Fared()})
+    page = render_page(found, figures, fairness={"dialect": Fared()})
+    assert all(text in page for text in ("0.67", "0.51 to 0.85", "apart", "differing scores of compassion"))
     assert "do not assume it" in hostile_page
 
 
