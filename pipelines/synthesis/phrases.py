@@ -42,11 +42,11 @@ class Index:
 
     def __init__(self, *names: str, word: re.Pattern[str] = WORD) -> None:
         self._word = word
-        self._phrases = [
-            (name, phrase, list(_beginnings(phrase)))
-            for name in names
-            for phrase in _alternatives("|".join(LISTS[name]["phrases"]))
-        ]
+        self._phrases = [(name, phrase) for name in names for phrase in _alternatives("|".join(LISTS[name]["phrases"]))]
+        self._beginnings: dict[tuple[str, bool], list[int]] = {}
+        for at, (_, phrase) in enumerate(self._phrases):
+            for beginning in _beginnings(phrase):
+                self._beginnings.setdefault(beginning, []).append(at)
         self._known: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def find(self, text: str) -> dict[str, list[tuple[int, int]]]:
@@ -66,10 +66,11 @@ class Index:
         return found
 
     def _beginning_with(self, word: str) -> list[tuple[str, re.Pattern[str]]]:
+        begun = [(word, True), *((word[:length], False) for length in range(len(word) + 1))]
         fitting: dict[str, list[str]] = {}
-        for name, phrase, beginnings in self._phrases:
-            if any(word == letters if whole else word.startswith(letters) for letters, whole in beginnings):
-                fitting.setdefault(name, []).append(phrase)
+        for at in sorted({at for beginning in begun for at in self._beginnings.get(beginning, ())}):
+            name, phrase = self._phrases[at]
+            fitting.setdefault(name, []).append(phrase)
         return [(name, _of_phrases(tuple(phrases), "ends" in LISTS[name])) for name, phrases in fitting.items()]
 
 
