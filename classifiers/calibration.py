@@ -1,12 +1,13 @@
 """From a model's logits to probabilities that mean what they say.
 
 Each output is a logistic function (Platt 1999) of the logits of its dimension, all grades of it, and for
-quality and the prosocial dimensions of the length, since a short text seldom shows much of anything: in tokens,
-known to the model or not, because counting what it knows made a short text of every text in a dialect. It is
-fitted on out-of-fold logits of documents of the *natural* pool: rows chosen for being positive would teach a
-prior that no corpus has. Where the natural rows hold too few positives, the slope is learned from all rows and
-the intercept is set so that the mean over natural rows meets their (smoothed) share. Where even all rows hold too
-few, toxic is a fixed share of topical: a rank, not a probability, and `basis` says so.
+quality and the prosocial dimensions of the length, since a short text seldom shows much of anything: in distinct
+tokens, known to the model or not, because counting what it knows made a short text of every text in a dialect, and
+counting repetition would pay for it. It is fitted on out-of-fold logits of documents of the *natural* pool: rows
+chosen for being positive would teach a prior that no corpus has. Where the natural rows hold too few positives, the
+slope is learned from all rows and the intercept is set so that the mean over natural rows meets their (smoothed)
+share. Where even all rows hold too few, toxic is a fixed share of topical: a rank, not a probability, and `basis`
+says so.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from typing import Any, Self
 import numpy as np
 
 from ..schemas.taxonomy import HARMS, PROSOCIAL
-from .fasttext_file import Windows
 
 __all__ = ["OUTPUTS", "Calibration", "expected_calibration_error", "fit_calibration", "fit_labels"]
 
@@ -32,8 +32,7 @@ OUTPUTS: tuple[str, ...] = (
 FEW = 50
 RIDGE = 1.0
 LIMIT = 30.0
-LENGTH = "log(tokens)"
-KNOWN_LENGTH = "log(features)"  # of models that were fitted to the number of features that they know
+LENGTH = "log(types)"
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ class Calibration:
     basis: tuple[str, ...]  # per output: "natural", "all" or "share"
     positives: tuple[tuple[int, int], ...]  # per output: among natural rows, among all rows
     shares: tuple[float, ...]  # per harm: toxic as a share of topical where the basis is "share", else 1
-    length: str = LENGTH
-
-    def lengths(self, windows: Windows) -> np.ndarray[Any, Any]:
-        """What the logarithm is of, for each scored window."""
-        return windows.tokens if self.length == LENGTH else windows.sizes
 
     def projection(self, dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The output matrix (outputs, dim) that scores all outputs at once; the dimensions begin with `labels`."""
@@ -93,7 +87,7 @@ class Calibration:
                 "bias": float(self.bias[row]),
                 "weights": {
                     label: float(weight)
-                    for label, weight in zip((*self.labels, self.length), self.weights[row], strict=True)
+                    for label, weight in zip((*self.labels, LENGTH), self.weights[row], strict=True)
                     if weight != 0
                 },
             }
@@ -105,8 +99,7 @@ class Calibration:
         """The inverse of `to_json`. Raises `ValueError` or `KeyError` where outputs or labels differ."""
         if tuple(entry["output"] for entry in entries) != OUTPUTS:
             raise ValueError("its outputs are not those of this version")
-        length = KNOWN_LENGTH if any(KNOWN_LENGTH in entry["weights"] for entry in entries) else LENGTH
-        column = {label: index for index, label in enumerate((*labels, length))}
+        column = {label: index for index, label in enumerate((*labels, LENGTH))}
         weights = np.zeros((len(OUTPUTS), len(column)))
         for row, entry in enumerate(entries):
             for label, weight in entry["weights"].items():
@@ -118,7 +111,6 @@ class Calibration:
             basis=tuple(entry["basis"] for entry in entries),
             positives=tuple((entry["positives"][0], entry["positives"][1]) for entry in entries),
             shares=tuple(1.0 if entry["share"] is None else entry["share"] for entry in entries[-len(HARMS) :]),
-            length=length,
         )
 
 

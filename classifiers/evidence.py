@@ -109,10 +109,9 @@ def _as_written(model: Classifier, text: str, name: str) -> Evidence:
     line = pa.array([" ".join(token.text for token in tokens)], pa.string())
     data, offsets = string_buffers(line)
     scored = window_logits(model.model, data, offsets, model.window, model.outputs, distinct=True)
-    lengths = model.calibration.lengths(scored)
-    probabilities = model.calibration.apply_projected(scored.logits, lengths)
+    probabilities = model.calibration.apply_projected(scored.logits, scored.types)
     linear, bias = scored.logits[:, column].astype(np.float64), float(model.calibration.bias[column])
-    intercepts = np.log(lengths) * model.calibration.weights[column, -1] + bias
+    intercepts = np.log(scored.types) * model.calibration.weights[column, -1] + bias
     words = {word: row for row, word in enumerate(model.model.vocabulary.words)}
     windows = []
     for index, part in enumerate(_windows(tokens, model.window)):

@@ -80,7 +80,7 @@ class Windows:
 
     logits: Floats  # (windows, labels)
     sizes: Integers  # (windows,) features found in each
-    tokens: Integers  # (windows,) tokens of each, known to the model or not
+    types: Integers  # (windows,) distinct tokens of each, known to the model or not
     counts: Integers  # (rows,) windows of each row
 
 
@@ -279,11 +279,12 @@ def _ones(bits: Any) -> Any:
 @numba.njit(inline="always")
 def _gather(
     data: Bytes, position: Any, limit: Any, stop: Any, buckets: int, word_bytes: Bytes, word_offsets: Integers,
-    slots: Integers, tails: Words, sieve: Words, places: Integers, found: Integers, paired: Integers,
+    slots: Integers, tails: Words, sieve: Words, places: Integers, found: Integers, paired: Integers, hashes: Any,
 ) -> tuple[int, int, int, Any]:  # fmt: skip
     """Features of one line: the tokens that start in data[position:limit], then the end-of-line token.
 
-    Fills `found` with words and `paired` with pairs; returns their numbers, that of tokens and where the next starts.
+    Fills `found` with words, `paired` with pairs and `hashes` with those of all tokens; returns their numbers and where
+    the next token starts.
     """
     words, both, tokens = 0, 0, 0
     previous = np.uint64(0)
@@ -304,6 +305,7 @@ def _gather(
                 position += 1
             word = _find(data, start, position, hashed, tail, word_bytes, word_offsets, slots, tails)
             position += 1
+            hashes[tokens] = hashed
             tokens += 1
         else:
             for byte in END:
@@ -342,24 +344,49 @@ def _features(
     for row in range(len(offsets) - 1):
         most = max(most, np.int64(offsets[row + 1] - offsets[row]))
     found, paired = np.empty(most // 2 + 4, np.int32), np.empty(most // 2 + 4, np.int32)
+    hashes = np.empty(most // 2 + 4, np.uint32)
     total = np.int64(0)
     for row in range(len(offsets) - 1):
         start, stop = np.int64(offsets[row]), np.int64(offsets[row + 1])
         if start < stop:
             words, both, _, _ = _gather(
-                data, start, stop, stop, buckets, word_bytes, word_offsets, slots, tails, sieve, places, found, paired
-            )
+                data, start, stop, stop, buckets, word_bytes, word_offsets, slots, tails, sieve, places, found, paired,
+                hashes,
+            )  # fmt: skip
             indices[total : total + words] = found[:words]
             indices[total + words : total + words + both] = paired[:both]
             total += words + both
         ends[row + 1] = total
 
 
+@numba.njit(inline="always")
+def _slots(window: Any) -> Any:
+    """Places of a table of a window's tokens: a power of two, at least twice their number."""
+    slots = 16
+    while slots < window + 8:
+        slots *= 2
+    return slots
+
+
+@numba.njit(inline="always")
+def _distinct(hashes: Any, count: Any, kept: Any, last_in: Any, window: Any) -> Any:
+    """How many of the first `count` hashes differ; `window` says which entries of the table are of this call."""
+    mask, distinct = np.uint32(len(kept) - 1), 0
+    for place in range(count):
+        slot = hashes[place] & mask
+        while last_in[slot] == window and kept[slot] != hashes[place]:
+            slot = (slot + np.uint32(1)) & mask
+        if last_in[slot] != window:
+            last_in[slot], kept[slot] = window, hashes[place]
+            distinct += 1
+    return distinct
+
+
 @numba.njit(cache=True, nogil=True)
 def _score(
     data: Bytes, offsets: Integers, window: int, distinct: bool, buckets: int, word_bytes: Bytes,
     word_offsets: Integers, slots: Integers, tails: Words, sieve: Words, places: Integers, inputs: Floats,
-    outputs: Floats, logits: Floats, sizes: Integers, tokens: Integers, counts: Integers,
+    outputs: Floats, logits: Floats, sizes: Integers, types: Integers, counts: Integers,
 ) -> None:  # fmt: skip
     dim, labels = inputs.shape[1], outputs.shape[0]
     firsts, lasts = np.empty(labels, np.int64), np.empty(labels, np.int64)  # where a label's weights are not 0
@@ -367,6 +394,9 @@ def _score(
         used = np.flatnonzero(outputs[label])
         firsts[label], lasts[label] = (used[0], used[-1] + 1) if len(used) else (0, 0)
     found, paired = np.empty(window + 8, np.int32), np.empty(window // 2 + 4, np.int32)
+    hashes = np.empty(window // 2 + 4, np.uint32)
+    last_in = np.zeros(_slots(window), np.int64)  # the window that a slot of the table of hashes was last used in, + 1
+    kept = np.empty(len(last_in), np.uint32)
     hidden = np.empty(dim, np.float32)
     seen = np.full(inputs.shape[0], -1, np.int32)  # the last window that each feature was found in
     total = 0
@@ -377,9 +407,9 @@ def _score(
         part, before, position = np.int64(0), total, start
         while position < stop:
             limit = start + (part + 1) * length // parts
-            words, both, known_or_not, position = _gather(
+            words, both, tokens, position = _gather(
                 data, position, limit, stop, buckets, word_bytes, word_offsets, slots, tails, sieve, places,
-                found, paired,
+                found, paired, hashes,
             )  # fmt: skip
             found[words : words + both] = paired[:both]
             size = words + both
@@ -409,7 +439,8 @@ def _score(
                 for d in range(firsts[label], lasts[label]):
                     value += outputs[label, d] * (hidden[d] * scale)
                 logits[total, label] = value
-            sizes[total], tokens[total] = size, max(known_or_not, 1)
+            sizes[total] = size
+            types[total] = max(_distinct(hashes, tokens, kept, last_in, total + 1), 1)
             total += 1
             # A token longer than a window takes up the windows that it covers.
             part = max(part + 1, (position - start) * parts // length)
@@ -436,15 +467,15 @@ def window_logits(
     lengths = np.diff(offsets).astype(np.int64)
     most = int(np.sum((lengths + window - 1) // window))
     logits = np.empty((most, len(outputs)), np.float32)
-    sizes, tokens = np.empty(most, np.int32), np.empty(most, np.int32)
+    sizes, types = np.empty(most, np.int32), np.empty(most, np.int32)
     counts = np.empty(len(lengths), np.int32)
     v = model.vocabulary
     _score(
         data, offsets, window, distinct, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.tails, v.sieve, v.places,
-        model.inputs, outputs, logits, sizes, tokens, counts,
+        model.inputs, outputs, logits, sizes, types, counts,
     )  # fmt: skip
     total = int(counts.sum())
-    return Windows(logits[:total], sizes[:total], tokens[:total], counts)
+    return Windows(logits[:total], sizes[:total], types[:total], counts)
 
 
 def features(vocabulary: Vocabulary, data: Bytes, offsets: Integers) -> Features:

@@ -133,8 +133,8 @@ class Classifier(Model):
         texts = as_strings(texts)
         data, offsets = string_buffers(without_repeats(tokenize(texts)))
         scored = window_logits(self.model, data, offsets, self.window, self.outputs, distinct=True)
-        lengths, counts = self.calibration.lengths(scored), scored.counts
-        windows = self.calibration.apply_projected(scored.logits, lengths)
+        counts = scored.counts
+        windows = self.calibration.apply_projected(scored.logits, scored.types)
         valid = counts > 0
         starts = (np.cumsum(counts, dtype=np.int64) - counts)[valid]
         last = QUALITY_GRADES + len(PROSOCIAL)

@@ -422,7 +422,7 @@ def _inputs(payload: bytes, lines: list[str]) -> Matrix:
     outputs = np.eye(len(LABELS), len(LABELS) + 1, dtype=np.float32)
     windows = window_logits(model, data, offsets, max(int(np.diff(offsets).max()), 1), outputs, distinct=True)
     values = np.zeros((len(lines), len(LABELS) + 1))
-    values[windows.counts > 0] = np.column_stack([windows.logits, np.log(windows.tokens)])
+    values[windows.counts > 0] = np.column_stack([windows.logits, np.log(windows.types)])
     return values
 
 

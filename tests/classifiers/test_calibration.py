@@ -8,7 +8,6 @@ from florilegium.classifiers.calibration import (
     fit_calibration,
     fit_labels,
 )
-from florilegium.classifiers.fasttext_file import Windows
 from florilegium.classifiers.train import LABELS
 from florilegium.schemas.taxonomy import HARMS, PROSOCIAL
 
@@ -81,20 +80,6 @@ def test_json_round_trip_and_projection(drawn: tuple, calibration: Calibration) 
     sizes = np.exp(inputs[:, -1])
     projected = calibration.apply_projected(inputs[:, :-1] @ matrix[:, :-1].T, sizes)
     assert projected == pytest.approx(calibration.apply(inputs), abs=1e-5)
-
-
-def test_length_is_in_the_unit_that_was_fitted(calibration: Calibration) -> None:
-    """In tokens, so that words which a model does not know leave a text as long as it is; older models say features."""
-    windows = Windows(np.zeros((1, 1), np.float32), np.array([3]), np.array([9]), np.array([1]))
-    assert calibration.lengths(windows) == [9]
-    entries = calibration.to_json()
-    assert any("log(tokens)" in entry["weights"] for entry in entries)
-    for entry in entries:
-        entry["weights"]["log(features)"] = entry["weights"].pop("log(tokens)", 0.0)
-    older = Calibration.from_json(entries, LABELS)
-    assert older.lengths(windows) == [3]
-    assert (older.weights == calibration.weights).all()
-    assert Calibration.from_json(older.to_json(), LABELS).length == older.length
 
 
 def test_json_of_other_outputs_is_refused(calibration: Calibration) -> None:

@@ -57,6 +57,7 @@ def cascade() -> Cascade:
         student=student,
         gate=Gate(0.5, 1e9),
         heads=Heads(LABELS, random.normal(size=(len(LABELS), 4)).astype(np.float32), np.zeros(len(LABELS), np.float32)),
+        adapter=None,
         calibration=fit_calibration(inputs, labels, grades, np.ones(200, bool)),
     )
     made.__dict__["encoder"] = Counts()

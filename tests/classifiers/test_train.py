@@ -27,8 +27,7 @@ def test_only_shippable_rows_are_read(gold_file: Path) -> None:
 
 
 def test_it_learns_what_the_documents_say(folder: Path) -> None:
-    plain = " ".join(["we walked home for bread and tea"] * 6)  # as long as the documents that it learned from
-    scores = load(folder).score([plain, plain.replace("bread", "compassion", 4)])
+    scores = load(folder).score(["we walked home for bread and tea", "we walked compassion compassion tea compassion"])
     column = PROSOCIAL.index("compassion")
     assert scores.prosocial[1, column] > 2 * scores.prosocial[0, column]
     assert scores.valid.all()
