@@ -465,6 +465,7 @@ def window_logits(
     """
     outputs = model.outputs if outputs is None else outputs
     lengths = np.diff(offsets).astype(np.int64)
+    window = min(window, max(int(lengths.max(initial=0)), 1))  # memory is taken for a window
     most = int(np.sum((lengths + window - 1) // window))
     logits = np.empty((most, len(outputs)), np.float32)
     sizes, types = np.empty(most, np.int32), np.empty(most, np.int32)
