@@ -7,9 +7,9 @@ BIN := .venv/bin
 RUNS ?= runs
 # The installed environment is remade when the lock or the packaging changes.
 READY := .venv/.ready
-# One process more than there are cores: many tests wait for processes of their own. A file's tests stay together,
-# so that its runs, its libraries and its models are made and loaded once.
-PYTEST := $(BIN)/pytest --dist loadfile --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# A process a core, since each imports everything, and the type checker fills what they leave. A file's tests stay
+# together, so that its runs, its libraries and its models are made and loaded once.
+PYTEST := $(BIN)/pytest --dist loadfile --numprocesses $(shell getconf _NPROCESSORS_ONLN)
 
 # Every test that starts a process would otherwise compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
