@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from ..schemas.errors import FlorilegiumError, InputError, RecipeError
 from .encoder import load_encoder, passages
-from .finetune import Tuning, expected, fine_tune_cached
+from .finetune import Lesson, Tuning, expected, fine_tune_cached
 from .pseudo_labels import PseudoLabels, Teacher, write_pseudo_labels
 from .semantic import fit_heads, score_documents
 from .tokens import tokenize
@@ -149,8 +149,8 @@ def _tuned(teacher: Teacher, tuning: Tuning, reading: _Reading) -> Callable[[int
     def label(fold: int) -> Matrix:
         rows = known.rows_without(fold)
         encoder = load_encoder(teacher.encoder, teacher.tokens, layers=True)
-        of, targets, importance = [firsts[row] for row in rows], known.targets[rows], known.importance[rows]
-        tuned = fine_tune_cached(encoder, of, targets, LABELS, importance, tuning, say, cache)
+        lesson = Lesson([firsts[row] for row in rows], known.targets[rows], LABELS, known.importance[rows])
+        tuned = fine_tune_cached(encoder, lesson, tuning, say, cache)
         read, counts = read_cached(tuned.adapter.apply(encoder), reading.texts, window, 1, say, cache)
         return expected(score_documents(tuned.heads, read, counts), LABELS)
 

@@ -7,7 +7,7 @@ output, as those of semantic.py do, and say logits.
 
 A label's target is a share: a prosocial grade divided by the highest, else a probability. Labels that a row does not
 know cost nothing there. The same rows and seed give the same bytes on one device; others round differently. Two cores
-need about ten minutes for a pass of MiniLM over the documents of the shipped models, a GPU seconds.
+need some ten minutes for a pass of MiniLM over the documents of the shipped models; README.md says what a GPU took.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from ..schemas.taxonomy import PROSOCIAL, load_taxonomy
 from .encoder import Encoder, pad
 from .semantic import Heads
 
-__all__ = ["Adapter", "Tuned", "Tuning", "expected", "fine_tune", "fine_tune_cached"]
+__all__ = ["Adapter", "Lesson", "Tuned", "Tuning", "expected", "fine_tune", "fine_tune_cached"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -50,6 +50,16 @@ class Tuning(BaseModel):
     decay: float = Field(default=0.01, ge=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)  # of the features that the heads see
     seed: int = 7
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learned, row by row."""
+
+    texts: Sequence[str]  # passages
+    targets: Matrix  # (rows, labels), in the labels' units, NaN where unknown
+    labels: Sequence[str]
+    importance: Matrix  # (rows,) how much a row counts
 
 
 @dataclass(frozen=True)
@@ -112,24 +122,18 @@ def _highest(labels: Sequence[str]) -> Matrix:
 
 
 def fine_tune_cached(
-    encoder: Encoder,
-    texts: Sequence[str],
-    targets: Matrix,
-    labels: Sequence[str],
-    importance: Matrix,
-    settings: Tuning,
-    say: Say = lambda _: None,
-    cache: str | Path | None = None,
+    encoder: Encoder, lesson: Lesson, settings: Tuning, say: Say = lambda _: None, cache: str | Path | None = None
 ) -> Tuned:
     """The same as `fine_tune`, taken from the folder `cache` where it was done before, on whatever device."""
-    arrays = [hashlib.sha256(values.tobytes()).hexdigest() for values in (targets, importance)]
-    asked = [encoder.digest, encoder.tokens, settings.model_dump(mode="json"), list(labels), list(texts), arrays]
+    arrays = [hashlib.sha256(values.tobytes()).hexdigest() for values in (lesson.targets, lesson.importance)]
+    rows = [list(lesson.labels), list(lesson.texts), arrays]
+    asked = [encoder.digest, encoder.tokens, settings.model_dump(mode="json"), *rows]
     folder = None if cache is None else Path(cache) / f"tuned-{digest(asked)}"
     if folder is not None and folder.is_dir():
         adapter = Adapter.parse((folder / "adapter.safetensors").read_bytes())
         heads = (folder / "heads.safetensors").read_bytes()
-        return Tuned(adapter, Heads.parse(heads, tuple(labels), encoder.dim_of_layers))
-    tuned = fine_tune(encoder, texts, targets, labels, importance, settings, say)
+        return Tuned(adapter, Heads.parse(heads, tuple(lesson.labels), encoder.dim_of_layers))
+    tuned = fine_tune(encoder, lesson, settings, say)
     if folder is not None:
         part = folder.with_suffix(".part")
         part.mkdir(parents=True, exist_ok=True)
@@ -139,27 +143,19 @@ def fine_tune_cached(
     return tuned
 
 
-def fine_tune(
-    encoder: Encoder,
-    texts: Sequence[str],
-    targets: Matrix,
-    labels: Sequence[str],
-    importance: Matrix,
-    settings: Tuning,
-    say: Say = lambda _: None,
-) -> Tuned:
-    """Learn `targets` of shape (rows, labels), in the labels' units and NaN where unknown, from passages.
+def fine_tune(encoder: Encoder, lesson: Lesson, settings: Tuning, say: Say = lambda _: None) -> Tuned:
+    """Learn a lesson. The encoder is left as it was; `Adapter.apply` changes it.
 
-    `importance`, (rows,), says how much a row counts. The encoder is left as it was; `Adapter.apply` changes it.
     Raises `ModelError` where the device fails.
     """
     import torch  # type: ignore[import-not-found]
 
+    labels, targets, importance = lesson.labels, lesson.targets, lesson.importance
     known = np.isfinite(targets)
     shares = np.where(known, targets / _highest(labels), 0.0)
     weights = known * importance[:, None]
     means = np.clip((shares * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-9), 1e-3, 1 - 1e-3)
-    tokenised = encoder.tokenise(texts)
+    tokenised = encoder.tokenise(lesson.texts)
     with _repeatable(encoder, settings.seed):
         centre, scale = _moments(encoder, tokenised, np.flatnonzero(importance >= importance.max()))
         heads = torch.nn.Linear(len(centre), len(labels)).to(encoder.device)

@@ -25,7 +25,7 @@ from .calibration import OUTPUTS, fit_calibration
 from .card import render_cascade_card
 from .cascade import KIND, Gate, composite_labels, logits, write_cascade
 from .encoder import Encoder, load_encoder, passages
-from .finetune import Adapter, Tuned, Tuning, fine_tune_cached
+from .finetune import Adapter, Lesson, Tuned, Tuning, fine_tune_cached
 from .semantic import Heads, fit_heads, read_documents, score_documents
 from .student import FORMAT_VERSION, MODELS, Classifier, load
 from .tokens import TOKENS_VERSION
@@ -36,6 +36,7 @@ __all__ = ["CascadeConfig", "GateShares", "document_features", "read_cached", "t
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Say = Callable[[str], None]
+
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)  # of documents seen, at which figures are taken
 FOUND = 0.5  # a probability of toxic from which the composite is said to have found it
 CHUNK = 256  # documents read between two lines of progress
@@ -231,9 +232,8 @@ def _tuned(
     def fitted(rows: np.ndarray[Any, Any]) -> tuple[Encoder, Tuned]:
         encoder = load_encoder(config.encoder, config.tokens, layers=True)
         chosen = np.append(rows, further)
-        of = [firsts[row] for row in chosen]
-        targets, importance = known.targets[chosen], known.importance[chosen]
-        return encoder, fine_tune_cached(encoder, of, targets, LABELS, importance, tuning, say, cache)
+        lesson = Lesson([firsts[row] for row in chosen], known.targets[chosen], LABELS, known.importance[chosen])
+        return encoder, fine_tune_cached(encoder, lesson, tuning, say, cache)
 
     scores = np.zeros((len(known.folds), len(LABELS)))
     for fold in np.unique(known.folds):

@@ -1,10 +1,12 @@
 """Fine-tuning, with the real encoder where it is installed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from florilegium.classifiers.encoder import Encoder, load_encoder
 from florilegium.classifiers.evaluate import roc_auc
-from florilegium.classifiers.finetune import Adapter, Tuned, Tuning, expected, fine_tune, fine_tune_cached
+from florilegium.classifiers.finetune import Adapter, Lesson, Tuned, Tuning, expected, fine_tune, fine_tune_cached
 from florilegium.schemas.errors import ModelError
 from pydantic import ValidationError
 
@@ -14,6 +16,7 @@ TEXTS = [f"{who} {what} {when}." for who in ("We", "They") for what in ("sat wit
          for when in ("all night", "at noon", "for an hour", "in the hall", "once more")]  # fmt: skip
 KIND = np.array(["sat" in text for text in TEXTS])
 TARGETS = np.column_stack([np.where(KIND, 3.0, 0.0), np.where(np.arange(20) % 3 == 0, np.nan, ~KIND)])
+LESSON = Lesson(TEXTS, TARGETS, LABELS, np.ones(20))
 
 
 def test_logits_become_grades_and_shares() -> None:
@@ -35,7 +38,7 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="module")
 def tuned(encoder: Encoder) -> Tuned:
-    return fine_tune(encoder, TEXTS, TARGETS, LABELS, np.ones(20), SETTINGS)
+    return fine_tune(encoder, LESSON, SETTINGS)
 
 
 def test_it_learns_and_leaves_the_encoder_as_it_was(encoder: Encoder, tuned: Tuned) -> None:
@@ -50,26 +53,25 @@ def test_it_learns_and_leaves_the_encoder_as_it_was(encoder: Encoder, tuned: Tun
 
 
 def test_the_same_seed_gives_the_same_bytes(encoder: Encoder, tuned: Tuned) -> None:
-    again = fine_tune(encoder, TEXTS, TARGETS, LABELS, np.ones(20), SETTINGS)
+    again = fine_tune(encoder, LESSON, SETTINGS)
     assert again.adapter.serialize() == tuned.adapter.serialize()
     assert again.heads.serialize() == tuned.heads.serialize()
-    other = fine_tune(encoder, TEXTS, TARGETS, LABELS, np.ones(20), SETTINGS.model_copy(update={"seed": 8}))
+    other = fine_tune(encoder, LESSON, SETTINGS.model_copy(update={"seed": 8}))
     assert other.adapter.serialize() != tuned.adapter.serialize()
 
 
-def test_the_cache_gives_what_was_found(encoder: Encoder, tuned: Tuned, tmp_path) -> None:
+def test_the_cache_gives_what_was_found(encoder: Encoder, tuned: Tuned, tmp_path: Path) -> None:
     told: list[str] = []
     for _ in range(2):
-        found = fine_tune_cached(encoder, TEXTS, TARGETS, LABELS, np.ones(20), SETTINGS, told.append, tmp_path)
+        found = fine_tune_cached(encoder, LESSON, SETTINGS, told.append, tmp_path)
         assert found.adapter.serialize() == tuned.adapter.serialize()
         assert (found.heads.weights == tuned.heads.weights).all()
     assert len(told) == SETTINGS.epochs
 
 
 def test_unknown_targets_and_unimportant_rows_teach_nothing(encoder: Encoder, tuned: Tuned) -> None:
-    wrong = np.where(np.isnan(TARGETS), np.nan, TARGETS)
-    more, targets = [*TEXTS, "They sat with the sick man."], np.vstack([wrong, [[np.nan, np.nan]]])
-    found = fine_tune(encoder, more, targets, LABELS, np.append(np.ones(20), 0.5), SETTINGS)
+    more, targets = [*TEXTS, "They sat with the sick man."], np.vstack([TARGETS, [[np.nan, np.nan]]])
+    found = fine_tune(encoder, Lesson(more, targets, LABELS, np.append(np.ones(20), 0.5)), SETTINGS)
     scores = found.heads.apply(found.adapter.apply(load_encoder("minilm", 32, layers=True)).features(TEXTS))
     assert roc_auc(KIND, scores[:, 0]) > 0.95
 
