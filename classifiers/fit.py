@@ -18,12 +18,18 @@ of `smoothing`. This is a second kernel in the same system, s (ZV)(ZV)ᵀ beside
 of 1, and still a weight for each word in the end.
 
 Pairs of texts that ought to be scored alike, one thing said in two dialects, are further rows: the z of one less the
-z of the other, with 0 as the target of every label.
+z of the other, with 0 as the target of every label. So are documents as other varieties would have them (voices.py),
+each less the document that it was. Spellings of one word are read as that word, and have its weights in the end
+(spellings.py).
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -33,6 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from ..schemas.arrays import string_buffers
 from .fasttext_file import Vocabulary, features, serialize
+from .spellings import Spellings
 from .word_vectors import WordVectors
 
 __all__ = ["LinearModel", "fit"]
@@ -41,6 +48,8 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Kernel = Callable[[Matrix], Matrix]
 END_OF_LINE = "</s>"
 LANES = 16  # float32 in a vector register
+COMMON = 20  # documents that hold a pair of words, for it to have a copy in other spellings
+PARTS = 4  # of a sparse product for each thread
 TOLERANCE, MOST_STEPS = 1e-4, 200  # of the conjugate gradients: the residual's length as a share of the target's
 
 
@@ -74,6 +83,9 @@ def fit(
     importance: Matrix | None = None,
     alike: Sequence[tuple[str, str]] = (),
     alike_importance: float = 1.0,
+    rewritten: Sequence[tuple[int, str]] = (),
+    rewritten_importance: float = 1.0,
+    spellings: Spellings | None = None,
 ) -> LinearModel:
     """The model that predicts `targets` of shape (rows, labels) from tokenised lines.
 
@@ -81,14 +93,23 @@ def fit(
     says how much a row counts (1 each if None). Frequencies and sizes are those of the rows that count fully, so
     that short further rows do not change what is common.
 
-    `alike` are pairs of lines whose scores ought not to differ; each counts `alike_importance`.
+    `alike` are pairs of lines whose scores ought not to differ; each counts `alike_importance`. `rewritten` are rows of
+    `lines` and what they are in another variety, likewise; what is in them is found in the document of that row.
+    `spellings` of one word get the same weights.
 
     Words and buckets of word pairs that are found in fewer than `minimum_documents` lines are left out. One thread does
     the linear algebra: several add up in another order, and the bytes of a model would depend on the number of cores.
     """
     count = len(lines)
+    alike = [*alike, *((line, lines[row]) for row, line in rewritten)]
+    pair_importance = np.full(len(alike), alike_importance)
+    pair_importance[len(alike) - len(rewritten) :] = rewritten_importance
     lines = [*lines, *(left for left, _ in alike), *(right for _, right in alike)]
-    documents = Counter(word for line in lines for word in {*line.split(" "), END_OF_LINE})
+    lines = lines if spellings is None else spellings.respell(lines)
+    document = np.arange(len(lines))  # that a line is, or was before it was rewritten
+    for side in (count, count + len(alike)):
+        document[side + len(alike) - len(rewritten) : side + len(alike)] = [row for row, _ in rewritten]
+    documents = _document_counts(lines, document)
     known = sorted((-count, word) for word, count in documents.items() if word and count >= minimum_documents)
     words = [word.encode() for _, word in known]
     data, offsets = string_buffers(pa.array(lines, pa.string()))
@@ -97,7 +118,8 @@ def fit(
     cells = np.sort(rows * (len(words) + buckets) + found.indices)
     cells = cells[np.diff(cells, prepend=-1) != 0]
     rows, columns = np.divmod(cells, len(words) + buckets)
-    frequency = np.bincount(columns, minlength=len(words) + buckets)
+    once = np.unique(document[rows] * (len(words) + buckets) + columns) % (len(words) + buckets)
+    frequency = np.bincount(once, minlength=len(words) + buckets)
     frequent = np.flatnonzero(frequency >= minimum_documents)
     place = np.full(len(frequency), -1, np.int32)
     place[frequent] = np.arange(len(frequent), dtype=np.int32)
@@ -139,7 +161,7 @@ def fit(
         kernel,
         diagonal,
         np.vstack([targets, np.zeros((len(alike), len(labels)))]),
-        np.append(counted, np.full(len(alike), alike_importance)),
+        np.append(counted, pair_importance),
         penalty,
         count,
     )
@@ -148,7 +170,71 @@ def fit(
         weights[: len(words)] += directions @ (means.T @ dual)
     weights *= frequencies[:, None]
     vocabulary = Vocabulary.build(words, buckets, kept)
-    return LinearModel(vocabulary, tuple(-count for count, _ in known), tuple(labels), weights)
+    model = LinearModel(vocabulary, tuple(-count for count, _ in known), tuple(labels), weights)
+    return model if spellings is None else _with_spellings(model, spellings, lines)
+
+
+def _document_counts(lines: Sequence[str], document: np.ndarray[Any, Any]) -> Counter[str]:
+    """How many documents hold each word; those of several lines are told by their first."""
+    counts: Counter[str] = Counter()
+    more: dict[int, set[str]] = {}
+    for place, line in enumerate(lines):
+        words = {*line.split(" "), END_OF_LINE}
+        if document[place] == place:
+            counts.update(words)
+        else:
+            more.setdefault(int(document[place]), set()).update(words)
+    for place, words in more.items():
+        counts.update(words.difference(lines[place].split(" "), [END_OF_LINE]))
+    return counts
+
+
+def _with_spellings(model: LinearModel, spellings: Spellings, lines: Sequence[str]) -> LinearModel:
+    """The model with the weights of words, and of their pairs that are common in `lines`, for other spellings too."""
+    known, vocabulary = [word.decode() for word in model.vocabulary.words], model.vocabulary
+    added = spellings.words(known)
+    common = _common_pairs(lines, spellings)
+    copies = [(pair, copy) for pair in common for copy in sorted(set(spellings.pairs(*pair)))]
+    sources = _buckets_of([pair for pair, _ in copies], vocabulary)
+    targets = _buckets_of([copy for _, copy in copies], vocabulary)
+    free = (vocabulary.kept[sources] >= 0) & (vocabulary.kept[targets] < 0)
+    sources, targets = sources[free], targets[free]
+    targets, firsts = np.unique(targets, return_index=True)  # the first, the commonest, where two meet in a bucket
+    kept = vocabulary.kept.copy()
+    kept[targets] = len(model.weights) - len(known) + np.arange(len(targets))
+    words, pairs = np.split(model.weights, [len(known)])
+    rows = [place for _, place in added]
+    return LinearModel(
+        Vocabulary.build([*vocabulary.words, *(word.encode() for word, _ in added)], vocabulary.buckets, kept),
+        (*model.counts, *(model.counts[place] for place in rows)),
+        model.labels,
+        np.vstack([words, words[rows], pairs, pairs[vocabulary.kept[sources[firsts]]]]),
+    )
+
+
+def _common_pairs(lines: Sequence[str], spellings: Spellings) -> list[tuple[str, str]]:
+    """Neighbouring words of which one has other spellings, in at least `COMMON` lines, the commonest first."""
+    places: dict[str, int] = {}
+    ended = [f"{line} {END_OF_LINE}" for line in lines]
+    tokens = np.array([places.setdefault(token, len(places)) for line in ended for token in line.split(" ")], np.int64)
+    names = list(places)
+    rows = np.repeat(np.arange(len(lines)), [line.count(" ") + 1 for line in ended])
+    has = np.array([spellings.has(name) for name in names], np.bool_)
+    here = np.flatnonzero((rows[1:] == rows[:-1]) & (has[tokens[1:]] | has[tokens[:-1]]))
+    pairs, numbers = np.unique(tokens[here] * len(names) + tokens[here + 1], return_inverse=True)
+    once = np.unique(rows[here] * len(pairs) + numbers)
+    frequency = np.bincount(once % max(len(pairs), 1), minlength=len(pairs))
+    chosen = np.flatnonzero(frequency >= COMMON)
+    chosen = chosen[np.argsort(-frequency[chosen], kind="stable")]
+    return [(names[pair // len(names)], names[pair % len(names)]) for pair in pairs[chosen]]
+
+
+def _buckets_of(pairs: Sequence[tuple[str, str]], vocabulary: Vocabulary) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The bucket of each pair of words, (pairs,)."""
+    every = Vocabulary.build(vocabulary.words, vocabulary.buckets)
+    data, offsets = string_buffers(pa.array([" ".join(pair) for pair in pairs], pa.string()))
+    found = features(every, data, offsets)
+    return found.indices[found.offsets[1:] - 2].astype(np.int64) - len(vocabulary.words)  # before that of the end
 
 
 def _solve(kernel: Kernel, diagonal: Matrix, targets: Matrix, importance: Matrix, penalty: float, count: int) -> Matrix:
@@ -189,14 +275,32 @@ class _Sparse:
     values: Any  # float32, as are the products
     width: int
 
+    @cached_property
+    def transposed(self) -> "_Sparse":
+        """The same by columns."""
+        rows = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
+        order = np.argsort(self.columns, kind="stable")
+        starts = np.searchsorted(self.columns[order], np.arange(self.width + 1))
+        return _Sparse(starts, rows[order], self.values[order], len(self.starts) - 1)
+
     def times(self, dense: Any) -> Any:
-        """The product with a matrix of shape (width, k)."""
-        return _times(self.starts, self.columns, self.values, _padded(dense))[:, : dense.shape[1]]
+        """The product with a matrix of shape (width, k). A row is summed by one thread: their number changes no bit."""
+        padded = _padded(dense)
+        sums = np.zeros((len(self.starts) - 1, padded.shape[1]), np.float32)
+        threads = os.cpu_count() or 1
+        ends = np.searchsorted(self.starts, np.linspace(0, self.starts[-1], PARTS * threads + 1))
+        ends[-1] = len(sums)
+
+        def add(part: tuple[int, int]) -> None:
+            _times(self.starts, self.columns, self.values, padded, sums, *part)
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(add, pairwise(ends)))
+        return sums[:, : dense.shape[1]]
 
     def transposed_times(self, dense: Any) -> Any:
         """The product of the transpose with a matrix of shape (rows, k)."""
-        product = _transposed_times(self.starts, self.columns, self.values, _padded(dense), self.width)
-        return product[:, : dense.shape[1]]
+        return self.transposed.times(dense)
 
 
 def _padded(dense: Any) -> Any:
@@ -207,24 +311,10 @@ def _padded(dense: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _times(starts: Any, columns: Any, values: Any, dense: Any) -> Any:
-    sums = np.zeros((len(starts) - 1, dense.shape[1]), np.float32)
-    for row in range(len(starts) - 1):
+def _times(starts: Any, columns: Any, values: Any, dense: Any, sums: Any, first: int, stop: int) -> None:
+    for row in range(first, stop):
         target = sums[row]
         for cell in range(starts[row], starts[row + 1]):
             value, source = values[cell], dense[columns[cell]]
             for place in range(len(target)):
                 target[place] += value * source[place]
-    return sums
-
-
-@numba.njit(cache=True, nogil=True)
-def _transposed_times(starts: Any, columns: Any, values: Any, dense: Any, width: int) -> Any:
-    sums = np.zeros((width, dense.shape[1]), np.float32)
-    for row in range(len(starts) - 1):
-        source = dense[row]
-        for cell in range(starts[row], starts[row + 1]):
-            value, target = values[cell], sums[columns[cell]]
-            for place in range(len(source)):
-                target[place] += value * source[place]
-    return sums

@@ -6,7 +6,8 @@ One linear model learns a label for each output ("compassion>=2"). The label of 
 grade itself, from 0 to 3, and calibration then says how likely 2 is reached: rare top grades borrow from the
 grades below. Harms learn both of theirs, also from sets of documents that were labelled for harm alone
 (labelled_sets.py). Pseudo-labels of a slower teacher are further rows (pseudo_labels.py), pairs of sentences that
-ought to be scored alike keep a dialect or a group from being heard (alike.py). Folds by hash of id give out-of-fold
+ought to be scored alike keep a dialect or a group from being heard (alike.py), and so do documents rewritten in other
+varieties (voices.py) and spellings of one word that weigh alike (spellings.py). Folds by hash of id give out-of-fold
 logits, through the file and the kernel that are shipped; calibration is fitted and every published figure
 measured on them. Only rows with `ship` are read, and a word or word pair found in fewer than
 `minimum_documents` documents is left out.
@@ -43,8 +44,10 @@ from .fit import LinearModel, fit
 from .labelled import HIGHEST, mean_grades
 from .labelled_sets import LabelledRows, LabelledSet, read_contrasts, read_labelled_sets
 from .pseudo_labels import Distillation, PseudoLabels, read_pseudo_labels
+from .spellings import Spellings, read_spellings
 from .student import FORMAT_VERSION
 from .tokens import TOKENS_VERSION, tokenize
+from .voices import Voices, read_voices
 from .word_vectors import WordVectors, read_word_vectors
 
 __all__ = [
@@ -117,6 +120,8 @@ class TrainConfig(BaseModel):
     harm_sets: list[LabelledSet] = Field(default_factory=list)
     contrasts: str | None = None  # a YAML file beside the shipped configs, or a path: sentences from templates
     alike: str | None = None  # likewise: pairs of sentences that ought to be scored alike
+    voices: str | None = None  # likewise: rules that rewrite annotated documents in other varieties
+    spellings: str | None = None  # likewise: other spellings of words, which get their weights
     distillation: Distillation | None = None  # learn from pseudo-labels too
     # Guards against bad labels; a header names those that are set.
     minimum_agreement: float | None = Field(default=None, ge=-1, le=1, exclude_if=_unset)  # kappa with other annotators
@@ -340,6 +345,9 @@ class _Material:
     further: LabelledRows  # the rows after the annotated documents
     vectors: WordVectors | None
     alike: AlikePairs | None
+    voices: Voices | None
+    rewritten: list[tuple[int, str]]  # annotated documents as `voices` has them
+    spellings: Spellings | None
     pseudo: PseudoLabels | None
 
 
@@ -372,6 +380,7 @@ def _material(
     ]
     targets = np.column_stack(learned)
     contrasts = None if config.contrasts is None else read_contrasts(CONFIGS / config.contrasts)
+    voices = None if config.voices is None else read_voices(CONFIGS / config.voices)
     further = read_labelled_sets(config.harm_sets, folder, LABELS, set(lines), contrasts)
     return _Material(
         lines=[*lines, *further.lines],
@@ -380,6 +389,9 @@ def _material(
         further=further,
         vectors=None if config.word_vectors is None else read_word_vectors(config.word_vectors),
         alike=None if config.alike is None else alike_pairs(read_alike(CONFIGS / config.alike)),
+        voices=voices,
+        rewritten=[] if voices is None else voices.rewritten(gold.ids, lines),
+        spellings=None if config.spellings is None else read_spellings(CONFIGS / config.spellings),
         pseudo=pseudo,
     )
 
@@ -390,6 +402,7 @@ def _fit(config: TrainConfig, material: _Material, rows: np.ndarray[Any, Any], f
     `fold` is the one that the rows leave out, whose documents the teacher has not seen either; -1 if none.
     """
     annotated = len(material.lines) - len(material.further.lines)
+    places = {int(row): place for place, row in enumerate(rows)}
     rows = np.append(rows, np.arange(annotated, len(material.lines)))
     lines, targets, importance = (
         [material.lines[row] for row in rows],
@@ -412,6 +425,9 @@ def _fit(config: TrainConfig, material: _Material, rows: np.ndarray[Any, Any], f
         importance=importance,
         alike=() if material.alike is None else material.alike.lines,
         alike_importance=1.0 if material.alike is None else material.alike.importance,
+        rewritten=[(places[row], line) for row, line in material.rewritten if row in places],
+        rewritten_importance=1.0 if material.voices is None else material.voices.importance,
+        spellings=material.spellings,
     )
 
 
