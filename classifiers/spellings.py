@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..schemas.errors import RecipeError
+from ..schemas.hashing import digest
 from .tokens import tokenize
 
 __all__ = ["Spellings", "read_spellings"]
@@ -85,6 +86,13 @@ class Spellings:
         """Tokenised lines with the standard word for each spelling."""
         standard = self.standard
         return [" ".join([standard.get(token, token) for token in line.split(" ")]) for line in lines]
+
+    def spell(self, line: str, variety: str) -> str:
+        """A tokenised line as a variety spells it; of several spellings of a word one is chosen by hash."""
+        words, key = line.split(" "), digest(line)
+        found = {word: self._by_word[word].get(variety, []) for word in set(words) if word in self._by_word}
+        chosen = {word: some[int(digest([key, word]), 16) % len(some)] for word, some in found.items() if some}
+        return " ".join([chosen.get(word, word) for word in words])
 
     def words(self, known: Sequence[str]) -> list[tuple[str, int]]:
         """Each spelling of a known word that is not known itself, and the place of that word among the known.

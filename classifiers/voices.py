@@ -18,7 +18,7 @@ from ..schemas.hashing import digest
 from .alike import BETWEEN
 from .labelled_sets import read_templates
 
-__all__ = ["Voices", "read_voices"]
+__all__ = ["READ", "Voices", "changed", "read_voices"]
 
 LEAST_CHANGED = 0.03  # of the different words; a document that a variety hardly changes teaches nothing
 READ = 3  # documents read for each that is asked for
@@ -33,6 +33,7 @@ class Voices(BaseModel):
     documents: int = Field(ge=1)  # of each variety at most
     lists: dict[str, list[str]] = {}  # a name in braces in a pattern stands for any of its words
     varieties: dict[str, list[str]]  # variety → "pattern over whole words => what stands there instead"
+    spelled: dict[str, str] = {}  # variety → which of spellings.yaml it is spelled in, where fairness is measured
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
@@ -64,12 +65,9 @@ class Voices(BaseModel):
         for variety in self.varieties:
             order = sorted(range(len(ids)), key=lambda row: digest([variety, ids[row]]))
             rows = order[: READ * self.documents]
-            changed = [
-                (row, line)
-                for row, line in zip(rows, self.rewrite([lines[row] for row in rows], variety), strict=True)
-                if _changed(lines[row], line) >= LEAST_CHANGED
-            ]
-            found += changed[: self.documents]
+            rewritten = zip(rows, self.rewrite([lines[row] for row in rows], variety), strict=True)
+            other = [(row, line) for row, line in rewritten if changed(lines[row], line) >= LEAST_CHANGED]
+            found += other[: self.documents]
         return found
 
 
@@ -79,7 +77,7 @@ def _replaced(spaced: pa.StringArray, rule: str) -> pa.StringArray:
     return pc.replace_substring_regex(spaced, f" (?:{pattern[1:-1]}) ", instead)
 
 
-def _changed(before: str, after: str) -> float:
+def changed(before: str, after: str) -> float:
     """The share of a line's different words that are not in the other."""
     words = set(before.split(" "))
     return len(words - set(after.split(" "))) / len(words)

@@ -15,15 +15,21 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..classifiers.alike import capitalised
 from ..classifiers.audit import about, dialect_pairs, load_suite
 from ..classifiers.measures import interval, resample
+from ..classifiers.spellings import read_spellings
+from ..classifiers.tokens import tokenize
+from ..classifiers.train import CONFIGS
+from ..classifiers.voices import READ, changed, read_voices
 from ..schemas.charter import Charter
 from ..schemas.document import GRID
 from ..schemas.errors import InputError
@@ -35,7 +41,7 @@ from .stages.classify import Classify
 from .weighing.plan import UNSCORED, WeightPlan
 from .weighing.utility import ScoreTable, judge_all, quorum_rejects
 
-__all__ = ["ALIKE", "Fared", "Pair", "audit_pairs", "read_pairs", "shipped_pairs"]
+__all__ = ["ALIKE", "Fared", "Pair", "audit_pairs", "read_pairs", "rewritten_pairs", "shipped_pairs"]
 
 ALIKE = (0.9, 1.11)
 JOINED = 4  # sentences
@@ -43,6 +49,8 @@ RESAMPLES = 1000
 SOMEBODY = ("a neighbour", "neighbours")  # whom a text about no group in particular names
 STANDARD, ANYBODY = "standard", "somebody"  # of a passage: what its varieties are compared with; the one of people
 CURVE = "the curve, with weights in proportion to utility"
+LONGEST = 4000  # bytes of a document that is rewritten
+LEAST_REWRITTEN = 0.05  # of its different words
 LEAST_GAIN = 0.1  # of the way from a ratio to 1 that undoing something must go to be named
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -141,6 +149,39 @@ def shipped_pairs() -> list[Pair]:
             *_joined(list(zip(about(*named), about(*SOMEBODY), strict=True))),
         ]
         pairs += [Pair("identity", left, right, group) for left, right in texts]
+    return pairs
+
+
+def rewritten_pairs(run_url: str, number: int, language: str = "en") -> list[Pair]:
+    """A run's own documents as other varieties of English might have them, and as they are (classifiers/voices.py).
+
+    `number` of each variety at most: those that it changes, in the order of keys, which is none of content. Both sides
+    are tokenised text. Raises `InputError` where the run has no document for it.
+    """
+    run = open_run(run_url)
+    lines: list[str] = []
+    for table in run.manifest.shards:
+        with run.folder.open_parquet(table.name) as file:
+            for batch in file.iter_batches(columns=["text", "language"]):
+                size = pc.binary_length(batch["text"])
+                fits = pc.and_(pc.equal(batch["language"], language), pc.less_equal(size, LONGEST))
+                lines += tokenize(batch["text"].filter(fits)).to_pylist()
+                if len(lines) >= READ * number:
+                    break
+        if len(lines) >= READ * number:
+            break
+    lines = lines[: READ * number]
+    voices, spellings = read_voices(CONFIGS / "voices.yaml"), read_spellings(CONFIGS / "spellings.yaml")
+    pairs: list[Pair] = []
+    for variety in voices.varieties:
+        spelled = voices.spelled.get(variety)
+        written = (
+            Pair(f"rewritten {variety}", left if spelled is None else spellings.spell(left, spelled), right)
+            for left, right in zip(voices.rewrite(lines, variety), lines, strict=True)
+        )
+        pairs += islice((pair for pair in written if changed(pair.right, pair.left) >= LEAST_REWRITTEN), number)
+    if not pairs:
+        raise InputError(f"{run_url}: no document in {language!r} of at most {LONGEST} bytes that can be rewritten")
     return pairs
 
 

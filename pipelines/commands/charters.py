@@ -125,15 +125,25 @@ def audit(
         Path | None,
         typer.Argument(help="CSV of texts that ought to fare alike (kind, left, right, group); default: the shipped."),
     ] = None,
+    rewrite: Annotated[
+        int | None,
+        typer.Option(min=1, help="Instead: so many of the run's own documents, rewritten in each variety of English."),
+    ] = None,
     domain: Annotated[str | None, typer.Option(help="The domain to weigh them in; default: all, by tokens.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Weigh matched pairs, such as dialects and identity swaps, by a run's charters; exit code 1 if they part."""
     from dataclasses import asdict
 
-    from ..fairness import ALIKE, audit_pairs, read_pairs, shipped_pairs
+    from ..fairness import ALIKE, audit_pairs, read_pairs, rewritten_pairs, shipped_pairs
 
-    fared = audit_pairs(run_folder, shipped_pairs() if pairs is None else read_pairs(pairs), domain)
+    if pairs is not None and rewrite is not None:
+        raise InputError(f"{pairs} and --rewrite: give one of them")
+    if rewrite is not None:
+        texts = rewritten_pairs(run_folder, rewrite)
+    else:
+        texts = shipped_pairs() if pairs is None else read_pairs(pairs)
+    fared = audit_pairs(run_folder, texts, domain)
     if as_json:
         print(json.dumps({kind: asdict(found) for kind, found in fared.items()}, indent=2, ensure_ascii=False))
     for kind, found in fared.items() if not as_json else ():

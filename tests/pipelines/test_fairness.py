@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from florilegium.classifiers.audit import load_suite
-from florilegium.pipelines.fairness import Pair, audit_pairs, read_pairs, shipped_pairs
+from florilegium.pipelines.fairness import Pair, audit_pairs, read_pairs, rewritten_pairs, shipped_pairs
 from florilegium.pipelines.phases import Outcome
 from florilegium.schemas.errors import InputError
 
@@ -138,3 +138,20 @@ def test_what_is_no_table_of_pairs(finished: Outcome, tmp_path: Path) -> None:
         read_pairs(tmp_path / "none.csv")
     with pytest.raises(InputError, match="no domain 'news'"):
         audit_pairs(finished.run.folder.url, [Pair("a", "b", "c")], "news")
+
+
+def test_a_runs_own_documents_are_rewritten(finished: Outcome) -> None:
+    """Both sides are of the run, the left one in a variety; as many as are asked for, the same each time."""
+    url = finished.run.folder.url
+    pairs = rewritten_pairs(url, 5)
+    kinds = Counter(pair.kind for pair in pairs)
+    assert set(kinds) <= {f"rewritten {name}" for name in ("aae", "southern", "scots", "indian", "learner")}
+    assert kinds["rewritten aae"] == kinds["rewritten scots"] == 5
+    assert max(kinds.values()) == 5
+    assert pairs == rewritten_pairs(url, 5)
+    assert all(pair.left != pair.right for pair in pairs)
+    assert any(" ah " in f" {pair.left} " or " tae " in f" {pair.left} " for pair in pairs if "scots" in pair.kind)
+    found = audit_pairs(url, pairs)
+    assert all(0.5 < fared.ratio < 2 for fared in found.values() if fared.ratio is not None)
+    with pytest.raises(InputError, match="no document in 'fr'"):
+        rewritten_pairs(url, 5, "fr")
