@@ -173,6 +173,8 @@ def _word(word: str, known: Collection[str], foreign: bool, least: int, short: i
     letters = sum(sign.isalpha() for sign in plain)
     if not letters or len(plain) < 2 or not plain.isascii() or _stands(core, known):
         return word
+    if len(plain) < SHORT and plain != core.lower():  # a sign of mathematics and a letter
+        return word
     signed = letters < len(plain.replace("'", ""))
     if signed and (len(plain) <= short or (letters < least and _changes(plain) < 2)):
         return word
