@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ...schemas.charter import Ballots, Charter, Spread
 from .ballots import SLIGHTEST
-from .plan import DomainPlan, WeightPlan
+from .plan import UNSCORED, DomainPlan, WeightPlan
 
 __all__ = ["charter_in_words", "differences", "doubts", "plan_in_words", "remarks"]
 
@@ -50,9 +50,12 @@ def remarks(plan: WeightPlan, charters: Mapping[str, Charter]) -> list[str]:
     told = []
     if not plan.pool_tokens:
         told.append("No document with tokens is left to weigh: look at the reasons in ledger.json.")
+    judged = any(domain.documents for g, domain in plan.domains.items() if g != UNSCORED)
+    if plan.pool_tokens and not judged:
+        told.append("No document is in a language with scores, so no charter judges any.")
     for name, total in plan.charters.items():
-        cells = {g: domain.charters[name] for g, domain in plan.domains.items() if g != "unscored"}
-        if plan.pool_tokens and not any(cell.documents for cell in cells.values()):
+        cells = {g: domain.charters[name] for g, domain in plan.domains.items() if g != UNSCORED}
+        if judged and plan.pool_tokens and not any(cell.documents for cell in cells.values()):
             told.append(f"{name} accepts no document: {_why_nothing(charters[name])}.")
         elif total.short > SMALL * max(total.entitled, 1):
             where = ", ".join(g for g, cell in cells.items() if cell.short > SMALL * max(cell.entitled, 1))
