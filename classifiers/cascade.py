@@ -36,6 +36,7 @@ from .student import Classifier, Model, Scores, Texts, as_strings, load, raise_h
 __all__ = ["KIND", "LOGIT_EDGE", "Cascade", "Gate", "composite_labels", "load_cascade", "logits", "write_cascade"]
 
 KIND = "cascade"
+HEADS = "heads.safetensors"
 LOGIT_EDGE = 1e-5  # how close to 0 and 1 a probability of the student is taken
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -133,6 +134,8 @@ def load_cascade(folder: Path, header: dict[str, Any], stated: str) -> Cascade:
     """
     check_installed()
     payloads = {name: _payload(folder, name, stated_digest) for name, stated_digest in header["files"].items()}
+    if HEADS not in payloads:
+        raise ModelError(f"{folder / 'model.json'}: lists no {HEADS} among its files; install the model again")
     own = folder / "student"
     student = load(own if own.is_dir() else header["student"]["name"])
     if not isinstance(student, Classifier) or student.digest != header["student"]["digest"]:
@@ -152,7 +155,7 @@ def load_cascade(folder: Path, header: dict[str, Any], stated: str) -> Cascade:
         header=header,
         student=student,
         gate=gate,
-        heads=Heads.parse(payloads["heads.safetensors"], labels, header["encoder"]["dim"]),
+        heads=Heads.parse(payloads[HEADS], labels, header["encoder"]["dim"]),
         adapter=Adapter.parse(payloads["adapter.safetensors"]) if "adapter.safetensors" in payloads else None,
         calibration=calibration,
     )

@@ -79,7 +79,6 @@ class Windows:
     """Scored windows, row after row."""
 
     logits: Floats  # (windows, labels)
-    sizes: Integers  # (windows,) features found in each
     types: Integers  # (windows,) distinct tokens of each, known to the model or not
     counts: Integers  # (rows,) windows of each row
 
@@ -386,7 +385,7 @@ def _distinct(hashes: Any, count: Any, kept: Any, last_in: Any, window: Any) -> 
 def _score(
     data: Bytes, offsets: Integers, window: int, distinct: bool, buckets: int, word_bytes: Bytes,
     word_offsets: Integers, slots: Integers, tails: Words, sieve: Words, places: Integers, inputs: Floats,
-    outputs: Floats, logits: Floats, sizes: Integers, types: Integers, counts: Integers,
+    outputs: Floats, logits: Floats, types: Integers, counts: Integers,
 ) -> None:  # fmt: skip
     dim, labels = inputs.shape[1], outputs.shape[0]
     firsts, lasts = np.empty(labels, np.int64), np.empty(labels, np.int64)  # where a label's weights are not 0
@@ -439,7 +438,6 @@ def _score(
                 for d in range(firsts[label], lasts[label]):
                     value += outputs[label, d] * (hidden[d] * scale)
                 logits[total, label] = value
-            sizes[total] = size
             types[total] = max(_distinct(hashes, tokens, kept, last_in, total + 1), 1)
             total += 1
             # A token longer than a window takes up the windows that it covers.
@@ -468,15 +466,15 @@ def window_logits(
     window = min(window, max(int(lengths.max(initial=0)), 1))  # memory is taken for a window
     most = int(np.sum((lengths + window - 1) // window))
     logits = np.empty((most, len(outputs)), np.float32)
-    sizes, types = np.empty(most, np.int32), np.empty(most, np.int32)
+    types = np.empty(most, np.int32)
     counts = np.empty(len(lengths), np.int32)
     v = model.vocabulary
     _score(
         data, offsets, window, distinct, v.buckets, v.word_bytes, v.word_offsets, v.slots, v.tails, v.sieve, v.places,
-        model.inputs, outputs, logits, sizes, types, counts,
+        model.inputs, outputs, logits, types, counts,
     )  # fmt: skip
     total = int(counts.sum())
-    return Windows(logits[:total], sizes[:total], types[:total], counts)
+    return Windows(logits[:total], types[:total], counts)
 
 
 def features(vocabulary: Vocabulary, data: Bytes, offsets: Integers) -> Features:

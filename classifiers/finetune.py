@@ -227,7 +227,7 @@ def _repeatable(encoder: Encoder, seed: int) -> Iterator[None]:
     from torch.nn.attention import SDPBackend, sdpa_kernel  # type: ignore[import-not-found]
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else a GPU's products differ from run to run
-    before = torch.are_deterministic_algorithms_enabled()
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH):
@@ -239,7 +239,7 @@ def _repeatable(encoder: Encoder, seed: int) -> Iterator[None]:
             f"{encoder.name}: fine-tuning failed on {encoder.device} ({message}); a smaller `batch` takes less memory"
         ) from error
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 def _adapt(encoder: Encoder, rank: int) -> tuple[dict[str, tuple[Any, Any]], list[Any]]:

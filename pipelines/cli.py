@@ -165,6 +165,8 @@ def weigh(
     Writes plan and side table id → weight; with --shards a whole run, where policy and domains may
     differ too. `--what-if share.care=0.5` prints who would get more and less, and writes nothing.
     """
+    if what_if and (output is not None or shards):
+        raise RequestError("--what-if writes nothing; leave out --output and --shards, or --what-if")
     place = output or f"{run_folder.rstrip('/')}-reweighed"
     if not shards or what_if:
         charter_commands.weigh_lightly(run_folder, charters, place, overrides, what_if, as_json)

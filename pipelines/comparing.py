@@ -4,12 +4,14 @@ Figures are tokens that training would see: Σ tokens · weight. For a dimension
 by the calibrated probability that a careful reader finds the quality clearly there.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from ..schemas.charter import Charter
 from ..schemas.errors import RecipeError
@@ -88,15 +90,18 @@ def imagine(run: Run, wish: Wish, changes: Sequence[str]) -> Wish:
         if key.startswith("share."):
             name = key.removeprefix("share.")
             if name not in loaded:
-                charter = load_charter(name)
+                charter = _newcomer(change, name, wish)
                 name = charter.name
                 loaded[name] = charter
+            if name in shares:
+                raise RecipeError(f"--what-if {change!r}: {name} has been given a share already; name it once")
             shares[name] = _share(change, text)
         elif key.partition(".")[0] in FREE_KEYS:
             settings.append(f"weighing.{key}={text}")
         else:
             known = ", ".join(("share.NAME", *FREE_KEYS))
-            raise RecipeError(f"--what-if {change!r}: unknown key; these can be asked: {known}")
+            hint = f"did you mean share.{key}?" if key in loaded else f"these can be asked: {known}"
+            raise RecipeError(f"--what-if {change!r}: unknown key; {hint}")
     recipe = run.recipe.model_copy(update={"weighing": wish.weighing})
     if shares:
         mixed = _mix(wish.weighing.charters, shares)
@@ -105,11 +110,24 @@ def imagine(run: Run, wish: Wish, changes: Sequence[str]) -> Wish:
     return Wish({name: loaded[name] for name in recipe.weighing.charters}, recipe.weighing)
 
 
+def _newcomer(change: str, name: str, wish: Wish) -> Charter:
+    """A charter that the wish lacks. Raises `RecipeError`, with the nearest name of those that it has."""
+    try:
+        return load_charter(name)
+    except RecipeError as error:
+        nearest = [] if Path(name).exists() else get_close_matches(name, wish.charters, n=1)
+        told = f"{name!r} is no charter of this run; did you mean {nearest[0]!r}?" if nearest else str(error)
+        raise RecipeError(f"--what-if {change!r}: {told}") from error
+
+
 def _share(change: str, text: str) -> float:
-    value = yaml.safe_load(text)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise RecipeError(f"--what-if {change!r}: a share is a number from 0 to 1")
-    return float(value)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise RecipeError(f"--what-if {change!r}: a share is a number from 0 to 1; one change for each --what-if")
+    return value
 
 
 def _mix(old: Mapping[str, float], named: Mapping[str, float]) -> dict[str, float]:

@@ -301,14 +301,16 @@ class _Audit:
     def without(self, rows: Rows, ratio: float | None) -> dict[str, float]:
         if ratio is None or _alike(ratio):
             return {}
-        found = {CURVE: self.without_curve(rows) or 1.0}
+        found = {CURVE: _alike_where_nothing_weighs(self.without_curve(rows))}
         for threshold in self.thresholds:
             if self.parts(threshold)[rows].any():
                 weights = self.undone(threshold.name, self.scores, threshold.rules)
-                found[threshold.name] = _ratio(*weights[rows].mean(axis=0).tolist()) or 1.0
+                found[threshold.name] = _alike_where_nothing_weighs(_ratio(*weights[rows].mean(axis=0).tolist()))
         for name in (*PROSOCIAL, "quality"):
             weights = self.undone(f"differing scores of {name}", self.equal(name), self.rules)
-            found[f"differing scores of {name}"] = _ratio(*weights[rows].mean(axis=0).tolist()) or 1.0
+            found[f"differing scores of {name}"] = _alike_where_nothing_weighs(
+                _ratio(*weights[rows].mean(axis=0).tolist())
+            )
         away = {name: _away(value) for name, value in found.items()}
         named = [name for name in found if away[name] < (1 - LEAST_GAIN) * _away(ratio)]
         return {name: found[name] for name in sorted(named, key=lambda name: (away[name], name))}
@@ -417,6 +419,10 @@ def _ratio(left: float, right: float) -> float | None:
     if left == right == 0:
         return None
     return left / right if right else math.inf
+
+
+def _alike_where_nothing_weighs(ratio: float | None) -> float:
+    return 1.0 if ratio is None else ratio
 
 
 def _away(ratio: float) -> float:

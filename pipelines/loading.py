@@ -19,6 +19,19 @@ plan and takes every n-th sample, so together they see each sample once, whateve
 is bounded by `shuffle_blocks` row groups. `state_dict` is a count of samples: loading it goes on in the
 middle, without reading what was passed. Works without PyTorch; with it, this is an `IterableDataset`
 and takes ranks and workers from there.
+
+With a DataLoader that has workers, these read ahead, and only the trainer knows how far it came. So it counts
+the batches of the epoch and keeps `state_after`; the same batches follow, in the same order:
+
+    loader = DataLoader(documents, batch_size=32, num_workers=2)
+    state = documents.state_after(batches, batch_size=32, workers=2)  # of every rank; kept with the checkpoint
+
+    documents.load_state_dict(state)  # in another process, before its loader is read
+    for epoch in range(documents.epoch, 3):
+        documents.set_epoch(epoch)  # begins an epoch; right after load_state_dict, goes on in it
+        for batch in loader: ...
+
+torchdata's StatefulDataLoader asks the workers for `state_dict` by itself.
 """
 
 import hashlib
@@ -46,6 +59,9 @@ __all__ = ["Block", "EpochPlan", "WeightedDocuments"]
 
 PATTERN = "shards/*.parquet"
 STATE_VERSION = 1
+# Of `_place`, which the workers of a loader share: the epoch, the samples of it that were given already, or the
+# batches, of which size, to how many workers; and whether workers read it.
+EPOCH, GIVEN, BATCHES, BATCH_SIZE, WORKERS, READ = range(6)
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 Words = np.ndarray[Any, np.dtype[np.uint64]]
@@ -67,6 +83,7 @@ class Block:
 class EpochPlan:
     """How often each row of each block comes in an epoch, and in which order the blocks are read."""
 
+    epoch: int
     counts: list[Counts]  # by block, (rows,)
     order: Counts  # (blocks,)
     samples: int
@@ -116,45 +133,71 @@ class WeightedDocuments(_Base):
         self._realise, self._repeat, self._proportion, self._choose = realise, repeat, proportion, choose
         self._seed, self._shuffle, self._shuffle_blocks, self._even = seed, shuffle, shuffle_blocks, even
         self._rank, self._world = rank, world
-        self._epoch = 0
-        self._start = 0  # samples of this rank (and worker) that were given already
-        self._given = 0
+        self._place = _shared(READ + 1)
+        self._own: tuple[int, int] | None = None  # epoch and samples given, where a worker was told of its own
+        self._given = 0  # samples of this rank (and worker)
+        self._loaded = False
         self._check_columns()
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch; its order and its draws follow from (seed, epoch)."""
-        self._epoch, self._start, self._given = epoch, 0, 0
+        """Go to the beginning of an epoch; its order and its draws follow from (seed, epoch).
+
+        Called for every epoch, it is seen by workers too. Right after `load_state_dict` it leaves the place in the
+        epoch that was loaded.
+        """
+        if not (self._loaded and epoch == self.epoch):
+            self._go_to(epoch)
+        self._loaded = False
 
     @property
     def epoch(self) -> int:
-        return self._epoch
+        return int(self._place[EPOCH]) if self._own is None else self._own[0]
 
     def __len__(self) -> int:
         """Samples of this rank in the current epoch, all its workers together."""
         rank, world = self._ranks()
-        samples = self.plan(self._epoch).samples
+        samples = self.plan(self.epoch).samples
         return samples // world if self._even else len(range(rank, samples, world))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        (rank, world), (worker, workers) = self._ranks(), _workers()
-        plan = self.plan(self._epoch)
+        (rank, world), (worker, workers) = self._ranks(), _workers() or (0, 1)
+        plan = self.plan(self.epoch)
         stop = plan.samples - plan.samples % world if self._even else plan.samples
-        self._given = self._start
-        first = rank + world * (worker + workers * self._given)
+        turn, self._given = self._begin(worker, workers)
+        self._place[READ] = _workers() is not None
+        first = rank + world * (turn + workers * self._given)
         for sample in self._walk(plan, range(first, stop, world * workers)):
             self._given += 1
             yield sample
-        self._start = 0
+        self._own = None
+        if _workers() is None:
+            self._go_to(plan.epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where this rank (and worker) is: epoch and samples given; small, and the same on any machine."""
-        return {
-            "version": STATE_VERSION,
-            "epoch": self._epoch,
-            "given": self._given,
-            "shares": [*self._ranks(), *_workers()],
-            "source": self.digest,
-        }
+        """Where this rank (and worker) is: epoch and samples given; small, and the same on any machine.
+
+        Raises `RequestError` where the workers of a DataLoader read: this process cannot see what was trained on.
+        """
+        if self._place[READ] and _workers() is None:
+            raise RequestError(
+                "a DataLoader's workers read these documents, ahead of the trainer; count the batches of this epoch "
+                "and take state_after(batches, batch_size, workers)"
+            )
+        return self._state({"given": self._given}, _workers() or (0, 1))
+
+    def state_after(self, batches: int, batch_size: int, workers: int) -> dict[str, Any]:
+        """Where this rank is once a DataLoader with `workers` workers has given `batches` batches of the epoch.
+
+        They are counted from the epoch's beginning, whatever was loaded. Once `load_state_dict` has taken it,
+        another DataLoader with as many workers and batches of this size gives the batches that follow.
+        """
+        if batches < 0 or batch_size < 1 or workers < 0:
+            raise RequestError("`batches` and `workers` are at least 0, `batch_size` is at least 1")
+        return self._state({"batches": batches, "batch_size": batch_size}, (0, max(workers, 1)))
+
+    def _state(self, place: Mapping[str, int], workers: tuple[int, int]) -> dict[str, Any]:
+        shares = [*self._ranks(), *workers]
+        return {"version": STATE_VERSION, "epoch": self.epoch, **place, "shares": shares, "source": self.digest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken. Raises `RequestError` for another corpus, order or number of readers."""
@@ -162,12 +205,36 @@ class WeightedDocuments(_Base):
             raise RequestError("this state is of another version of florilegium.pipelines.loading")
         if state["source"] != self.digest:
             raise RequestError("this state is of other shards, or of other options than these; start the epoch anew")
-        if list(state["shares"][1::2]) != [self._ranks()[1], _workers()[1]]:
-            raise RequestError(
-                f"this state is of {state['shares'][1]} ranks with {state['shares'][3]} workers each; "
-                "read with as many, or start the epoch anew"
-            )
-        self._epoch, self._start, self._given = state["epoch"], state["given"], state["given"]
+        _, world, _, workers = state["shares"]
+        here, given = _workers(), state.get("given", 0)
+        if world != self._ranks()[1] or ("given" in state and workers != (here or (0, 1))[1]):
+            raise _others(world, workers)
+        if here is None:
+            self._go_to(state["epoch"], given, state.get("batches", 0), state.get("batch_size", 0), workers)
+        elif "given" in state:
+            self._own = state["epoch"], given
+        else:
+            raise RequestError("a state of `state_after` is of all workers; load it where the DataLoader is made")
+        self._given, self._loaded = given, True
+
+    def _go_to(self, epoch: int, *place: int) -> None:
+        for column, value in enumerate((epoch, *place, *[0] * (READ - len(place)))):
+            self._place[column] = value
+        self._given = 0
+
+    def _begin(self, worker: int, workers: int) -> tuple[int, int]:
+        """Whose samples this worker gives, and how many of them were given already.
+
+        A loader always begins with its worker 0, so after `batches` batches that one takes the part of the worker
+        whose turn it was.
+        """
+        if self._own is not None:
+            return worker, self._own[1]
+        _, given, batches, batch_size, told, _ = (int(value) for value in self._place)
+        if (given or batches) and workers != told:
+            raise _others(self._ranks()[1], told)
+        turn = (worker + batches) % workers
+        return turn, given + _samples_given(batches, batch_size, turn, workers)
 
     @cached_property
     def digest(self) -> str:
@@ -207,7 +274,7 @@ class WeightedDocuments(_Base):
         tokens = sum(
             int(count @ block.tokens.astype(np.int64)) for count, block in zip(counts, self.blocks, strict=True)
         )
-        plan = EpochPlan(counts, order, samples, tokens)
+        plan = EpochPlan(epoch, counts, order, samples, tokens)
         self._cached = epoch, plan
         return plan
 
@@ -280,7 +347,7 @@ class WeightedDocuments(_Base):
                 np.concatenate([np.repeat(self.blocks[block].words[half], plan.counts[block]) for block in group])
                 for half in (0, 1)
             )
-            draws = hash64(self._seed, f"samples {self._epoch}", high, low ^ turn.astype(np.uint64))
+            draws = hash64(self._seed, f"samples {plan.epoch}", high, low ^ turn.astype(np.uint64))
             shuffled = np.argsort(draws, kind="stable")
             owner, row = owner[shuffled], row[shuffled]
         owner, row = owner[places], row[places]
@@ -318,6 +385,26 @@ class WeightedDocuments(_Base):
             raise RequestError("`columns` is empty; name at least one, for example text")
 
 
+def _shared(size: int) -> Any:
+    """Whole numbers that a loader's workers see, whenever they are changed here; without PyTorch, this process's."""
+    try:
+        import torch  # type: ignore[import-not-found]
+    except ImportError:
+        return np.zeros(size, np.int64)
+    return torch.zeros(size, dtype=torch.int64).share_memory_()
+
+
+def _others(world: int, workers: int) -> RequestError:
+    return RequestError(
+        f"this state is of {world} ranks with {workers} workers each; read with as many, or start the epoch anew"
+    )
+
+
+def _samples_given(batches: int, batch_size: int, worker: int, workers: int) -> int:
+    """Of one worker, once workers have given `batches` in turn; above what it has where its last one was short."""
+    return -((worker - batches) // workers) * batch_size
+
+
 def _turns(counts: Counts) -> Counts:
     """0, 1, … for the copies of each row, row after row."""
     starts = np.cumsum(counts) - counts
@@ -331,11 +418,11 @@ def _between(wanted: range, low: int, high: int) -> range:
     return wanted[first:last]
 
 
-def _workers() -> tuple[int, int]:
-    """This process among PyTorch's loader workers; (0, 1) outside of them."""
+def _workers() -> tuple[int, int] | None:
+    """This process among PyTorch's loader workers; None outside of them."""
     try:
         from torch.utils.data import get_worker_info  # type: ignore[import-not-found]
     except ImportError:
-        return 0, 1
+        return None
     found = get_worker_info()
-    return (0, 1) if found is None else (found.id, found.num_workers)
+    return None if found is None else (found.id, found.num_workers)

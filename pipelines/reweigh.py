@@ -127,20 +127,22 @@ def _asked(run: Run, charters: str | None, overrides: Sequence[str]) -> tuple[Re
 
 
 def parse_charters(text: str) -> dict[str, float]:
-    """`NAME=SHARE,NAME=SHARE`, or a folder whose charters (*.yaml) get equal shares."""
+    """`NAME=SHARE,NAME=SHARE`, or a folder whose charters (*.yaml and *.yml) get equal shares."""
     folder = Path(text)
-    if folder.is_dir():
-        files = sorted(str(path) for path in folder.glob("*.yaml"))
+    if text and folder.is_dir():
+        files = sorted(str(path) for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
         if not files:
             raise RecipeError(f"--charters {text}: no .yaml files in this folder")
         return {file: 1 / len(files) for file in files}
     shares: dict[str, float] = {}
     for item in text.split(","):
-        name, _, share = item.partition("=")
+        name, separator, share = item.partition("=")
         try:
-            value = float(share) if share else 1.0
+            value = float(share) if separator else 1.0
         except ValueError:
             raise RecipeError(f"--charters {item!r}: write NAME=SHARE with a number, for example care=0.5") from None
+        if not name.strip():
+            raise RecipeError(f"--charters {text!r}: write a folder of charters, or NAME=SHARE,NAME=SHARE")
         if name.strip() in shares:
             raise RecipeError(f"--charters {text}: {name.strip()!r} is named twice; add its shares up")
         shares[name.strip()] = value

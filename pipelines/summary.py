@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from .phases import Outcome
+from .weighing.words import remarks
 
 __all__ = ["summarize"]
 
@@ -27,6 +28,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "tokens": {name: sum(by_source.values()) for name, by_source in ledger.tokens.items()},
         "weighted_tokens": sum(ledger.weighted_tokens.values()),
         "shards": len(outcome.run.manifest.shards),
+        "remarks": remarks(outcome.plan, outcome.run.charters),
         "tasks": {"all": outcome.tasks, "finished_before": outcome.resumed},
     }
 
@@ -53,9 +55,11 @@ def _lines(outcome: Outcome) -> list[str]:
             lines.append(f"                         … and {len(reasons) - MOST_REASONS} more in ledger.json")
     if figures["tasks"]["finished_before"]:
         lines.append(f"Of {figures['tasks']['all']} tasks {figures['tasks']['finished_before']} were finished before.")
+    if figures["remarks"]:
+        lines += ["Remarks", *(f"            {sentence}" for sentence in figures["remarks"])]
+    looks = [*(["shards"] if shards else []), "rejects", "weights/plan.json"]
+    lines.append(f"Look at     {' · '.join(folder.address(name) for name in looks)}")
+    if not shards:
+        return lines
     query = f"select weight, left(text, 60) from '{folder.address('shards/*.parquet')}' order by weight desc limit 5"
-    lines += [
-        f"Look at     {folder.address('shards')} · {folder.address('rejects')} · {folder.address('weights/plan.json')}",
-        f'            duckdb -c "{query}"',
-    ]
-    return lines
+    return [*lines, f'            duckdb -c "{query}"']

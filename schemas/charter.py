@@ -47,6 +47,12 @@ def _language_code(text: str) -> str:
 Language = Annotated[str, AfterValidator(_language_code)]
 
 
+def _charter_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,62}", text):
+        raise ValueError(f"{text!r} is no name; write small letters a to z, digits, `-`, `_` and `.`, at most 63")
+    return text
+
+
 class Model(BaseModel):
     """A strict part of a charter: unknown keys fail with the nearest known one; immutable once read."""
 
@@ -168,7 +174,7 @@ class Charter(Model):
     """
 
     version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+    name: Annotated[str, AfterValidator(_charter_name)]
     author: str = ""
     community: str = ""
     tradition: str = ""

@@ -57,6 +57,7 @@ def build(
     try:
         charter = build_charter(people, called, remarks, **about)
         parts = opinion_groups(people) if groups else []
+        parts = parts if len(parts) > 1 else []  # one group is everybody
         own = [build_charter(part, f"{called}-{number}", **about) for number, part in enumerate(parts, start=1)]
     except ValidationError as error:
         raise RecipeError(f"charter {called}: {sentences(error)}") from error
@@ -66,11 +67,11 @@ def build(
     if as_json:
         print(json.dumps(charter.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False))
         return
-    from ..weighing.words import charter_in_words
+    from ..weighing.words import charter_in_words, doubts
 
-    print("\n".join(charter_in_words(charter)))
+    print("\n".join([*charter_in_words(charter), *doubts(charter)]))
     print(f"\nWritten to {output}")
-    if groups and len(own) > 1:
+    if own:
         print(f"and its {len(own)} groups of opinion to {groups}; give each a share of its own to keep them apart")
 
 
@@ -203,7 +204,7 @@ def weigh_lightly(
     from ..candidates import read_candidates
     from ..plan import open_run
     from ..reweigh import weigh_candidates, wish, write_side_table
-    from ..weighing.words import plan_in_words
+    from ..weighing.words import plan_in_words, remarks
 
     run = open_run(run_folder)
     asked = wish(run, charters, overrides)
@@ -212,7 +213,9 @@ def weigh_lightly(
     if changes:
         other = comparing.imagine(run, asked, changes)
         then = weigh_candidates(documents, other.charters, other.weighing, run.recipe.seed)
-        _print_difference(run, documents, weighed, then, changes, as_json)
+        known = remarks(weighed.plan, asked.charters)
+        told = [sentence for sentence in remarks(then.plan, other.charters) if sentence not in known]
+        _print_difference(run, documents, weighed, then, changes, told, as_json)
         return
     name = write_side_table(run, documents, weighed, output)
     upweighted, unweighted = int((weighed.weight > 1).sum()), int(((weighed.weight == 0) & ~weighed.rejected).sum())
@@ -243,7 +246,9 @@ def weigh_lightly(
     print(f"Look at     {output}/{name} · {output}/weights/plan.json")
 
 
-def _print_difference(run: Any, documents: Any, before: Any, after: Any, changes: list[str], as_json: bool) -> None:
+def _print_difference(
+    run: Any, documents: Any, before: Any, after: Any, changes: list[str], remarks: list[str], as_json: bool
+) -> None:
     from dataclasses import asdict
 
     from .. import comparing
@@ -257,6 +262,7 @@ def _print_difference(run: Any, documents: Any, before: Any, after: Any, changes
             "before": {**tokens[0], "effective": worth[0], "spent": before.plan.spent},
             "after": {**tokens[1], "effective": worth[1], "spent": after.plan.spent},
             "movers": [asdict(mover) for mover in moved],
+            "remarks": remarks,  # what does not work out then, and did before
         }
         print(json.dumps(figures, indent=2, ensure_ascii=False))
         return
@@ -266,6 +272,7 @@ def _print_difference(run: Any, documents: Any, before: Any, after: Any, changes
     print(f"{'worth, seen once':<24} {worth[0]:>14,.0f} {worth[1]:>14,.0f}")
     out = [int(weighed.rejected.sum()) for weighed in (before, after)]
     print(f"{'rejected by the quorum':<24} {out[0]:>14,} {out[1]:>14,} documents")
+    print("".join(f"\n{sentence}" for sentence in remarks), end="\n" if remarks else "")
     print("\nDocuments that move most:" if moved else "\nNo document's weight changes.")
     texts = _beginnings(run, [mover.id for mover in moved])
     for mover in moved:
@@ -286,7 +293,7 @@ def _shares(before: Any, after: Any) -> list[str]:
         for name in names:
             old, new = before[kind].get(name, 0.0), after[kind].get(name, 0.0)
             if old or new:
-                change = f"{new / old - 1:+.1%}" if old else "new"
+                change = f"{new / old - 1:+z.1%}" if old else "new"
                 parts = f"{old:>14,.0f} {old / whole[0]:>7.1%} {new:>14,.0f} {new / whole[1]:>7.1%}"
                 lines.append(f"  {name:<22} {parts} {change:>8}")
     return lines

@@ -7,7 +7,7 @@ own keys over it; lists are replaced, mappings are merged. `--set a.b=c` lays si
 import difflib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -18,9 +18,26 @@ from pydantic import BaseModel, ValidationError
 from ...schemas.errors import RecipeError
 from ...schemas.recipe import Recipe
 
-__all__ = ["explain_validation", "load_recipe", "override_recipe", "read_yaml", "shipped_recipes"]
+__all__ = ["explain_validation", "load_recipe", "override_recipe", "parse_yaml", "read_yaml", "shipped_recipes"]
 
 PACKAGE = "florilegium.pipelines.recipes"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error, not a silent choice of the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        merged = "tag:yaml.org,2002:merge"  # `<<: *NAME`, whose keys may be given again
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != merged]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key!r} is given twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain values of a YAML text. Raises `yaml.YAMLError`, also for a key that is given twice."""
+    return yaml.load(text, Loader=_Loader)  # builds what SafeLoader builds
 
 
 def shipped_recipes() -> list[str]:
@@ -57,7 +74,7 @@ def _checked(values: dict[str, Any], overrides: Sequence[str], label: str) -> Re
 def read_yaml(path: Path | Any, label: str) -> dict[str, Any]:
     """A YAML mapping; RecipeError with line and remedy where it is none."""
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = parse_yaml(path.read_text("utf-8"))
     except yaml.YAMLError as error:
         raise RecipeError(f"{label} is not valid YAML: {error}") from error
     except UnicodeDecodeError as error:
@@ -168,7 +185,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise RecipeError(f"--set {override!r}: write it as key=value, for example policy.min_words=50")
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override!r}: the value is not valid YAML ({error})") from error
     target: Any = values
@@ -228,7 +245,7 @@ def explain_validation(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {place!r}; {hint}"
     message = re.sub(r"^Value error, ", "", fault["msg"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place}: {message}{more}" if place else f"{message}{more}"
+    return f"{place}: {message}{more}" if place and not message.startswith(f"{place}.") else f"{message}{more}"
 
 
 def _known_keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:

@@ -155,14 +155,14 @@ def _coverage(axis: str, cells: Sequence[Cell], statuses: Sequence[str]) -> dict
 
 
 def _claims(table: pa.Table, cells: Sequence[Cell], statuses: Sequence[str]) -> dict[str, Any]:
-    """Virtue → accepted documents, and the median of what the classifier gives what they claim, by its rate."""
+    """Virtue → accepted documents, and the median share of the composer's that score no higher in what they claim."""
     found: dict[str, list[float]] = {}
     for cell, status, scores in zip(cells, statuses, table["gate_scores"].to_pylist(), strict=True):
         value = next((score["value"] for score in scores if score["name"] == "virtue"), None)
         if status == "accepted" and value is not None:
             found.setdefault(cell.virtue, []).append(value)
     return {
-        name: {"documents": len(values), "times_labelled_rate": round(float(np.median(values)), 3)}
+        name: {"documents": len(values), "share_no_higher": round(float(np.median(values)), 3)}
         for name, values in sorted(found.items())
     }
 
@@ -198,9 +198,9 @@ def render_report(report: dict[str, Any], ledger: dict[str, Any]) -> str:
         for axis, entry in report["grid"].items()
     ]
     lines += ["", "## What cells claim and the classifier sees", ""]
-    lines += ["| virtue | accepted | times the rate of labelled texts |", "|---|---:|---:|"]
+    lines += ["| virtue | accepted | of the composer's dialogues, that score no higher |", "|---|---:|---:|"]
     lines += [
-        f"| {name.replace('_', ' ')} | {entry['documents']} | {entry['times_labelled_rate']} |"
+        f"| {name.replace('_', ' ')} | {entry['documents']} | {entry['share_no_higher']:.0%} |"
         for name, entry in report["claims"].items()
     ]
     return "\n".join(lines) + "\n"

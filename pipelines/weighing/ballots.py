@@ -1,11 +1,11 @@
 """From people to a charter: a table of ballots in, one charter out, with the disagreement kept.
 
-A CSV file has a row for each participant and up to three ballots in its columns:
+A CSV file, with commas, semicolons or tabs, has a row for each participant and up to three ballots in its columns:
 
     participant            a name of their own choosing; never stored
     domain.NAME            points for a part of the corpus, 100 in all
     dimension.NAME         0 (does not matter) to 10 (matters most) for a prosocial dimension
-    harm.NAME.topical      0 (refuse at the slightest sign) to 10 (tolerate all)
+    harm.NAME.topical      0 (refuse at the slightest sign that the model can tell) to 10 (tolerate all)
     harm.NAME.toxic
 
 Points are combined by independent markets (`mix.py`): nobody comes closer to their wish by exaggerating
@@ -17,6 +17,7 @@ A faulty ballot never spoils the others: it is set aside or mended, and a remark
 """
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -33,11 +34,13 @@ from ...schemas.errors import RecipeError
 from ...schemas.taxonomy import HARMS, PROSOCIAL
 from .mix import independent_markets
 
-__all__ = ["Participant", "build_charter", "charter_yaml", "opinion_groups", "read_ballots"]
+__all__ = ["SLIGHTEST", "Participant", "build_charter", "charter_yaml", "opinion_groups", "read_ballots"]
 
 POINTS = 100
 MOST = 10
-KINDS = ("domain", "dimension", "harm")
+SLIGHTEST = 0.05  # probability of a harm below which the model cannot tell it from none
+SEPARATORS = ",;\t"
+NUMBER = re.compile(r"[+-]?(\d{1,9}([.,]\d{0,9})?|[.,]\d{1,9})")  # an exponent could ask for gigabytes of digits
 MOST_GROUPS = 5
 SMALLEST_GROUP = 0.1  # of the participants; smaller ones are not called a group
 CLEAR = 0.25  # mean silhouette from which groups are said to stand out
@@ -61,8 +64,8 @@ def read_ballots(path: str | Path) -> tuple[list[Participant], list[str]]:
     Raises `RecipeError` for a file that is no table of ballots: unreadable, with unknown columns, or
     without any answer.
     """
-    rows, columns = _read_rows(Path(path))
     remarks: list[str] = []
+    rows, columns = _read_rows(Path(path), remarks)
     chosen: dict[str, tuple[int, dict[str, str]]] = {}
     times: dict[str, int] = {}
     for number, row in rows:
@@ -105,7 +108,12 @@ def build_charter(people: Sequence[Participant], name: str, remarks: Sequence[st
     for question, median in medians.items():
         if question.startswith("harm.") and median < MOST:
             _, harm_name, kind = question.split(".")
-            harm.setdefault(harm_name, {})[kind] = round(median / MOST, 3)
+            harm.setdefault(harm_name, {})[kind] = max(round(median / MOST, 3), SLIGHTEST)
+            if median / MOST < SLIGHTEST:
+                told.append(
+                    f"{question}: a median of {median:g} is the limit {SLIGHTEST:g}; below it the model cannot tell "
+                    "the harm from none, and would refuse nearly every document"
+                )
     shares = _markets(people)
     return Charter.model_validate(
         {
@@ -153,15 +161,20 @@ def opinion_groups(people: Sequence[Participant]) -> list[list[Participant]]:
     return sorted(groups, key=len, reverse=True)
 
 
-def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+def _read_rows(path: Path, remarks: list[str]) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+    """Rows by column, with their numbers in a spreadsheet, and the columns of answers."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = columns
-            rows = [(number, row) for number, row in enumerate(reader, start=2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecipeError(f"{path}: cannot be read as a CSV table in UTF-8 ({error})") from error
+            heading = file.readline()
+            file.seek(0)
+            table = list(csv.reader(file, delimiter=max(SEPARATORS, key=heading.count)))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RecipeError(
+            f"{path}: cannot be read as a CSV table in UTF-8 ({error}); spreadsheets call it `CSV UTF-8`"
+        ) from error
+    columns = [name.strip() for name in table[0]] if table else []
     if "participant" not in columns:
         raise RecipeError(f"{path}: no column `participant`; its columns are {', '.join(columns) or 'none'}")
     if len(set(columns)) < len(columns):
@@ -171,17 +184,29 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]
         _check_column(path, column)
     if not questions:
         raise RecipeError(f"{path}: no column of answers; write domain.NAME, dimension.NAME or harm.NAME.toxic")
+    rows = []
+    for number, cells in enumerate(table[1:], start=2):
+        if any(cell.strip() for cell in cells[len(columns) :]):
+            remarks.append(f"row {number}: more cells than columns, so no answer is sure; set aside")
+        elif any(cell.strip() for cell in cells):
+            rows.append((number, dict(zip(columns, cells, strict=False))))
     return rows, questions
 
 
 def _check_column(path: Path, column: str) -> None:
     kind, _, rest = column.partition(".")
-    known = [f"dimension.{name}" for name in PROSOCIAL]
-    known += [f"harm.{name}.{sort}" for name in HARMS for sort in ("topical", "toxic")]
-    if (kind == "domain" and rest) or column in known:
+    known = {
+        "dimension": list(PROSOCIAL),
+        "harm": [f"{name}.{sort}" for name in HARMS for sort in ("topical", "toxic")],
+    }
+    if (kind == "domain" and rest) or rest in known.get(kind, ()):
         return
-    nearest = get_close_matches(column, known, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else "write domain.NAME, dimension.NAME or harm.NAME.toxic"
+    nearest = get_close_matches(rest, known.get(kind, []), n=1)
+    hint = "write domain.NAME, dimension.NAME or harm.NAME.toxic"
+    if nearest:
+        hint = f"did you mean '{kind}.{nearest[0]}'?"
+    elif kind == "dimension":
+        hint = f"dimensions are {', '.join(PROSOCIAL)}"
     raise RecipeError(f"{path}: unknown column {column!r}; {hint}")
 
 
@@ -225,10 +250,7 @@ def _ratings(number: int, answers: Mapping[str, str], remarks: list[str]) -> dic
 
 
 def _number(text: str) -> Fraction | None:
-    try:
-        return Fraction(text.replace(",", "."))
-    except (ValueError, ZeroDivisionError):
-        return None
+    return Fraction(text.replace(",", ".")) if NUMBER.fullmatch(text) else None
 
 
 def _order(person: Participant) -> tuple[Any, ...]:

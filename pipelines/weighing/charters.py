@@ -1,10 +1,8 @@
 """Finding charters: the shipped ones by name, a community's own by the path of its YAML file."""
 
-from collections.abc import Hashable
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -13,21 +11,11 @@ from ...schemas.charter import Charter
 from ...schemas.errors import RecipeError
 from ...schemas.recipe import Weighing
 from .. import charters as shipped
+from ..recipes import parse_yaml
 
 __all__ = ["load_charter", "resolve_charters", "sentences", "shipped_charters"]
 
 _SHIPPED = files(shipped)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, not a silent choice of the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key {key!r} is given twice{node.start_mark}")
-        return super().construct_mapping(node, deep)
 
 
 def shipped_charters() -> tuple[str, ...]:
@@ -45,6 +33,8 @@ def load_charter(name_or_path: str | Path, folder: str | Path = ".") -> Charter:
     if name in shipped_charters():
         return _parse(_SHIPPED.joinpath(f"{name}.yaml").read_text("utf-8"), f"charter {name}")
     path = Path(folder) / name_or_path
+    if name and path.is_dir():
+        raise RecipeError(f"charter {name!r}: this is a folder; name a file in it")
     if not path.is_file():
         nearest = get_close_matches(name, shipped_charters(), n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"these ship: {', '.join(shipped_charters())}"
@@ -75,8 +65,7 @@ def resolve_charters(weighing: Weighing, folder: str | Path = ".") -> tuple[Weig
 
 def _parse(text: str, where: str) -> Charter:
     try:
-        # A subclass of SafeLoader: it builds plain values only.
-        data = yaml.load(text, Loader=_Loader)
+        data = parse_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{where}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -94,5 +83,9 @@ def sentences(error: ValidationError) -> str:
     for mistake in mistakes:
         place = ".".join(str(part) for part in mistake["loc"] if not str(part).startswith(("dict[", "literal[")))
         sentence = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "string_type" and isinstance(mistake["input"], bool):
+            sentence = "YAML reads yes, no, on and off as true and false; put the word in quotes"
+        elif mistake["type"] == "model_type":
+            sentence = "write a mapping of keys to values here"
         sentences.append(f"{place}: {sentence}" if place else sentence)
     return "; ".join(sentences)

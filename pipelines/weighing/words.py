@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from ...schemas.charter import Ballots, Charter, Spread
-from .plan import DomainPlan, WeightPlan
+from .ballots import SLIGHTEST
+from .plan import UNSCORED, DomainPlan, WeightPlan
 
 __all__ = ["charter_in_words", "differences", "doubts", "plan_in_words", "remarks"]
 
@@ -49,9 +50,12 @@ def remarks(plan: WeightPlan, charters: Mapping[str, Charter]) -> list[str]:
     told = []
     if not plan.pool_tokens:
         told.append("No document with tokens is left to weigh: look at the reasons in ledger.json.")
+    judged = any(domain.documents for g, domain in plan.domains.items() if g != UNSCORED)
+    if plan.pool_tokens and not judged:
+        told.append("No document is in a language with scores, so no charter judges any.")
     for name, total in plan.charters.items():
-        cells = {g: domain.charters[name] for g, domain in plan.domains.items() if g != "unscored"}
-        if plan.pool_tokens and not any(cell.documents for cell in cells.values()):
+        cells = {g: domain.charters[name] for g, domain in plan.domains.items() if g != UNSCORED}
+        if judged and plan.pool_tokens and not any(cell.documents for cell in cells.values()):
             told.append(f"{name} accepts no document: {_why_nothing(charters[name])}.")
         elif total.short > SMALL * max(total.entitled, 1):
             where = ", ".join(g for g, cell in cells.items() if cell.short > SMALL * max(cell.entitled, 1))
@@ -79,7 +83,7 @@ def remarks(plan: WeightPlan, charters: Mapping[str, Charter]) -> list[str]:
 
 def _why_nothing(charter: Charter) -> str:
     if charter.languages is not None:
-        return f"it speaks for {', '.join(charter.languages)} only; are there documents in its languages with scores?"
+        return f"it speaks for {', '.join(charter.languages)} only, and no document with scores is in its languages"
     return "every one lies below its floors or above its tolerance"
 
 
@@ -142,13 +146,14 @@ def charter_in_words(charter: Charter) -> list[str]:
 
 
 def _ballots_in_words(ballots: Ballots) -> list[str]:
-    lines = [f"  {'ballots':<12} of {ballots.participants} participants; who disagree most on"]
     widest = sorted(ballots.spread.items(), key=lambda item: (-_width(*item), item[0]))
-    lines += [
+    apart = [
         f"  {'':<12} {question}: half of them within {found.low:g} to {found.high:g}, median {found.median:g}"
         for question, found in widest[:4]
         if found.high > found.low
     ]
+    whose = "one participant" if ballots.participants == 1 else f"{ballots.participants} participants"
+    lines = [f"  {'ballots':<12} of {whose}{'; who disagree most on' if apart else ''}", *apart]
     if len(ballots.opinions) > 1:
         sizes = ", ".join(str(group.participants) for group in ballots.opinions)
         lines.append(f"  {'':<12} {len(ballots.opinions)} groups of opinion stand out, of {sizes} participants")
@@ -179,7 +184,7 @@ def doubts(charter: Charter) -> list[str]:
         if limits.topical is not None and limits.toxic is not None and limits.topical < limits.toxic:
             told.append(f"it refuses texts about {harm} sooner than texts that enact it")
         for kind, limit in (("topical", limits.topical), ("toxic", limits.toxic)):
-            if limit is not None and limit < 0.05:
+            if limit is not None and limit < SLIGHTEST:
                 told.append(f"its limit for {kind} {harm}, {limit:g}, is below what the model tells apart from none")
     return [f"  ask          {sentence}" for sentence in told]
 

@@ -17,7 +17,7 @@ from florilegium.classifiers.student import FORMAT_VERSION, TAXONOMY_VERSION, TO
 from florilegium.classifiers.train import LABELS
 from florilegium.pipelines.stages.classify import Classify
 from florilegium.schemas.document import to_grid
-from florilegium.schemas.errors import MissingExtraError
+from florilegium.schemas.errors import MissingExtraError, ModelError
 from florilegium.schemas.hashing import digest
 from florilegium.schemas.recipe import ClassifyOptions
 from florilegium.schemas.taxonomy import HARMS, PROSOCIAL
@@ -124,4 +124,19 @@ def test_without_the_packages_a_cascade_says_what_to_install(tmp_path: Path, mon
     (tmp_path / "model.json").write_text(json.dumps({**header, "digest": digest(header)}))
     monkeypatch.setattr(encoder_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"florilegium\[semantic\]"):
+        load(tmp_path)
+
+
+def test_a_folder_without_heads_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = {
+        "format": FORMAT_VERSION,
+        "kind": "cascade",
+        "taxonomy_version": TAXONOMY_VERSION,
+        "tokens": TOKENS_VERSION,
+        "outputs": list(OUTPUTS),
+        "files": {},
+    }
+    (tmp_path / "model.json").write_text(json.dumps({**header, "digest": digest(header)}))
+    monkeypatch.setattr(encoder_module.importlib.util, "find_spec", lambda name: name)  # nothing is read by a package
+    with pytest.raises(ModelError, match=r"model\.json: lists no heads\.safetensors .* install the model again"):
         load(tmp_path)

@@ -116,12 +116,12 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     data, offsets, _ = buffers(["good good bad thing", "unknown", ""])
     mean = window_logits(model, data, offsets, 100)
     assert mean.counts.tolist() == [1, 1, 0]
-    assert mean.sizes.tolist() == [4, 1]  # good, good, bad and the end of the line
     bad = float(model.inputs[2, 0])
+    # of four features: good, good, bad and the end of the line
     assert mean.logits[:, 0] == pytest.approx([(2 + bad) / 4, 0], abs=1e-6)
     once = window_logits(model, data, offsets, 100, distinct=True)
-    assert once.sizes.tolist() == [3, 1]  # good, bad and the end of the line
     assert once.types.tolist() == mean.types.tolist() == [3, 1]  # "thing" and "unknown" are words too
+    # of three: good, bad and the end of the line
     assert once.logits[:, 0] == pytest.approx([(1 + bad) / 3**0.5, 0], abs=1e-6)
 
 
@@ -143,11 +143,12 @@ def test_every_byte_is_in_one_window() -> None:
     for text in ("good " * 997, "x" * 950 + " good" * 3, "good " + "x" * 950 + " good"):
         data, offsets, lines = buffers([text])
         windows = window_logits(model, data, offsets, 100)
-        assert windows.counts[0] == len(windows.sizes) <= -(-len(lines[0]) // 100)
-        assert (windows.sizes - 1).sum() == lines[0].split(" ").count("good")
-        assert windows.types.tolist() == [1] * len(windows.sizes) or "x" in text
-        sums = windows.logits[:, 0] * windows.sizes
-        assert sums.sum() == pytest.approx(lines[0].split(" ").count("good"), rel=1e-5)
+        assert windows.counts[0] == len(windows.types) <= -(-len(lines[0]) // 100)
+        assert windows.types.tolist() == [1] * len(windows.types) or "x" in text
+        # A window of n good words and the end of a line says n / (n + 1).
+        found = windows.logits[:, 0] / (1 - windows.logits[:, 0])
+        assert found == pytest.approx(np.rint(found), rel=1e-4)
+        assert np.rint(found).sum() == lines[0].split(" ").count("good")
 
 
 def test_features_are_words_then_pairs() -> None:

@@ -84,3 +84,15 @@ def test_foreign_adapters_are_refused(encoder: Encoder, tuned: Tuned) -> None:
     for factors in ({"no.such.layer": (up, down)}, {name: (up[:-1], down)}, {name: (up[:, :-1], down)}):
         with pytest.raises(ModelError, match="has no layer"):
             Adapter(factors).apply(encoder)
+
+
+def test_what_torch_was_set_to_comes_back(encoder: Encoder) -> None:
+    import torch  # type: ignore[import-not-found]
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        fine_tune(encoder, LESSON, SETTINGS.model_copy(update={"epochs": 1}))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

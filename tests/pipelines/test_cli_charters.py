@@ -44,7 +44,7 @@ def test_what_if_writes_nothing(finished: Outcome) -> None:
     assert "What if share.care=0.9?" in said
     assert "Documents that move most" in said
     figures = json.loads(inside("weigh", finished.run.folder.url, "--what-if", "bridging=1", "--json"))
-    assert set(figures) == {"changes", "before", "after", "movers"}
+    assert set(figures) == {"changes", "before", "after", "movers", "remarks"}
     assert sorted(Path(finished.run.folder.url).parent.rglob("*")) == before
 
 
@@ -79,3 +79,49 @@ def test_wrong_requests_get_a_sentence(arguments: list[str], sentence: str) -> N
     assert done.returncode == (2 if sentence else 0), done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_if_tells_what_would_not_work_out(finished: Outcome, tmp_path: Path) -> None:
+    (tmp_path / "xx.yaml").write_text("version: 1\nname: speakers\nlanguages: [xx]\n")
+    said = inside("weigh", finished.run.folder.url, "--what-if", f"share.{tmp_path / 'xx.yaml'}=0.5")
+    assert (
+        "speakers accepts no document: it speaks for xx only, and no document with scores is in its languages." in said
+    )
+
+
+def test_what_if_refuses_to_be_told_where_to_write(finished: Outcome, tmp_path: Path) -> None:
+    for option in (("-o", str(tmp_path / "w")), ("--shards",)):
+        done = florilegium_here("weigh", finished.run.folder.url, "--what-if", "share.care=0.9", *option)
+        assert done.returncode == 2
+        assert "--what-if writes nothing" in done.stderr
+
+
+def test_ballots_of_one_mind_make_one_charter(tmp_path: Path) -> None:
+    (tmp_path / "ballots.csv").write_text("participant,dimension.growth,harm.hate.toxic\nana,5,0\n")
+    said = inside(
+        "charter",
+        "build",
+        str(tmp_path / "ballots.csv"),
+        "-o",
+        str(tmp_path / "ours.yaml"),
+        "--groups",
+        str(tmp_path / "groups"),
+    )
+    assert "ballots      of one participant\n" in said
+    assert "ask          `leaves_out` is empty" in said
+    assert not (tmp_path / "groups").exists()
+
+
+def test_a_run_says_what_did_not_work_out(finished: Outcome, tmp_path: Path) -> None:
+    (tmp_path / "xx.yaml").write_text("version: 1\nname: speakers\nlanguages: [xx]\n")
+    said = inside(
+        "weigh",
+        finished.run.folder.url,
+        "--charters",
+        f"{tmp_path / 'xx.yaml'}=1",
+        *("--set", "weighing.unscored=exclude"),
+        *("--shards", "-o", str(tmp_path / "run")),
+    )
+    assert "speakers accepts no document" in said
+    assert "duckdb" not in said
+    assert f"{tmp_path / 'run'}/shards" not in said

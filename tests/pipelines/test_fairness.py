@@ -155,3 +155,22 @@ def test_a_runs_own_documents_are_rewritten(finished: Outcome) -> None:
     assert all(0.5 < fared.ratio < 2 for fared in found.values() if fared.ratio is not None)
     with pytest.raises(InputError, match="no document in 'fr'"):
         rewritten_pairs(url, 5, "fr")
+
+
+def test_undoing_what_leaves_one_side_nothing_is_no_remedy(tmp_path: Path) -> None:
+    """A side that two thresholds stop weighs nothing without either, which is not alike."""
+    (tmp_path / "twice.yaml").write_text(
+        "version: 1\nname: twice\nvalues: {compassion: 1}\n"
+        "tolerance: {harm: {sexual: {topical: 0.3}, violence: {topical: 0.3}}}\n"
+    )
+    charters = f"weighing.charters={{{tmp_path}/twice.yaml: 1}}"
+    alone = weighed_run(tmp_path / "run", charters, "policy.max_toxic={}", "policy.min_quality=null")
+    kind = "I am so sorry for your loss. I am here for you, and I care how you feel. You are not alone, and I hope that"
+    plain = f"{kind} you will find some comfort with us tonight."
+    stopped = (
+        f"{kind} porn and nude sex videos are no comfort. He was murdered: the killer shot and stabbed him to death."
+    )
+    found = audit_pairs(alone.run.folder.url, [Pair("stopped", stopped, plain)])["stopped"]
+    assert found.ratio == 0
+    assert set(found.breaks) == {"twice: topical sexual 0.3", "twice: topical violence 0.3"}
+    assert found.without.keys().isdisjoint(found.breaks)

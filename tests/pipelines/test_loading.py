@@ -116,6 +116,116 @@ def test_it_goes_on_in_the_middle(shards, stop, realise):
     assert resumed.epoch == 4
 
 
+def _batches(documents: WeightedDocuments, workers: int, size: int, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What a DataLoader makes of it: workers batch their own samples, and give a batch in turn."""
+    parts = []
+    for worker in range(workers):
+        monkeypatch.setattr("florilegium.pipelines.loading._workers", lambda worker=worker: (worker, workers))
+        ids = _ids(documents)
+        parts.append([ids[first : first + size] for first in range(0, len(ids), size)])
+    monkeypatch.undo()
+    turns = range(max(len(part) for part in parts))
+    return [part[turn] for turn in turns for part in parts if turn < len(part)]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_it_goes_on_after_the_batches_that_workers_gave(shards, monkeypatch, workers, size):
+    def make() -> WeightedDocuments:
+        return WeightedDocuments(str(shards), ["id"], rank=1, world=2, shuffle_blocks=3)
+
+    first = make()
+    first.set_epoch(4)
+    whole = _batches(first, workers, size, monkeypatch)
+    assert Counter(i for batch in whole for i in batch) == Counter(_ids(first))
+    for stop in (0, 1, 2, 5, len(whole) - 1, len(whole)):
+        state = first.state_after(stop, size, workers)
+        resumed = make()
+        resumed.load_state_dict(state)
+        resumed.set_epoch(resumed.epoch)
+        assert resumed.state_after(stop, size, workers) == state
+        assert _batches(resumed, workers, size, monkeypatch) == whole[stop:]
+        resumed.set_epoch(4)
+        assert _batches(resumed, workers, size, monkeypatch) == whole
+
+
+def test_what_workers_read_ahead_is_no_state(shards, monkeypatch):
+    documents = WeightedDocuments(str(shards), ["id"])
+    _batches(documents, 2, 8, monkeypatch)
+    with pytest.raises(RequestError, match="take state_after"):
+        documents.state_dict()
+    documents.load_state_dict(documents.state_after(3, 8, 2))
+    with pytest.raises(RequestError, match="1 ranks with 2 workers"):
+        _ids(documents)
+    with pytest.raises(RequestError, match="1 ranks with 2 workers"):
+        _batches(documents, 3, 8, monkeypatch)
+    monkeypatch.undo()
+    documents = WeightedDocuments(str(shards), ["id"])
+    begun = iter(documents)
+    next(begun)
+    documents.load_state_dict(documents.state_dict())
+    with pytest.raises(RequestError, match="1 ranks with 1 workers"):
+        _batches(documents, 2, 8, monkeypatch)
+    monkeypatch.undo()
+    with pytest.raises(RequestError, match="at least 1"):
+        documents.state_after(1, 0, 2)
+
+
+def test_a_worker_takes_its_own_state(shards, monkeypatch):
+    """As torchdata's StatefulDataLoader asks for it and gives it back."""
+    monkeypatch.setattr("florilegium.pipelines.loading._workers", lambda: (1, 2))
+    whole = _ids(WeightedDocuments(str(shards), ["id"]))
+    documents = WeightedDocuments(str(shards), ["id"])
+    passing = iter(documents)
+    begun = [next(passing)["id"] for _ in range(9)]
+    resumed = WeightedDocuments(str(shards), ["id"])
+    resumed.load_state_dict(documents.state_dict())
+    assert begun + _ids(resumed) == whole == _ids(resumed)
+    with pytest.raises(RequestError, match="where the DataLoader is made"):
+        resumed.load_state_dict(documents.state_after(9, 1, 2))
+
+
+def test_the_epoch_that_was_loaded_may_be_named(shards):
+    documents = WeightedDocuments(str(shards), ["id"])
+    documents.set_epoch(2)
+    whole = _ids(documents)
+    passing = iter(documents)
+    begun = [next(passing)["id"] for _ in range(9)]
+    state = documents.state_dict()
+    resumed = WeightedDocuments(str(shards), ["id"])
+    resumed.load_state_dict(state)
+    resumed.set_epoch(2)
+    assert begun + _ids(resumed) == whole
+    resumed.set_epoch(2)
+    assert _ids(resumed) == whole
+    resumed.load_state_dict(state)
+    resumed.set_epoch(3)
+    assert len(_ids(resumed)) == len(whole)
+
+
+def test_a_real_loader_goes_on_and_its_workers_see_the_epoch(shards):
+    data = pytest.importorskip("torch.utils.data", reason="PyTorch is not installed")
+
+    def loader(documents: WeightedDocuments, **options):
+        return data.DataLoader(documents, batch_size=8, num_workers=2, collate_fn=_identity, **options)
+
+    documents = WeightedDocuments(str(shards), ["id"], rank=0, world=2)
+    lasting = loader(documents, persistent_workers=True)
+    epochs = []
+    for epoch in range(2):
+        documents.set_epoch(epoch)
+        epochs.append(list(lasting))
+    assert epochs[0] != epochs[1]
+    state = documents.state_after(11, 8, 2)
+    resumed = WeightedDocuments(str(shards), ["id"], rank=0, world=2)
+    resumed.load_state_dict(state)
+    assert list(loader(resumed)) == epochs[1][11:]
+
+
+def _identity(batch):
+    return batch
+
+
 def test_what_was_passed_is_not_read_again(shards, monkeypatch):
     documents = WeightedDocuments(str(shards), shuffle_blocks=1)
     state = documents.state_dict() | {"given": len(documents) - 3}

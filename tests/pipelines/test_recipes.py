@@ -85,6 +85,14 @@ def test_files_of_stages_lie_beside_the_recipe(tmp_path: Path) -> None:
         ("extends: quickstrt", "did you mean 'quickstart'"),
         ("- a\n- b", "no mapping"),
         ("a: [", "not valid YAML"),
+        (
+            "name: r\ninputs: [{name: x, paths: [y]}]\nweighing: {charters: {care: 0.5, care: 1.0}}",
+            "the key 'care' is given twice",
+        ),
+        (
+            "name: r\ninputs: [{name: x, paths: [y]}]\nweighing: {charters: {a: 0.5}}",
+            r"r\.yaml: weighing\.charters: the",
+        ),
     ],
 )
 def test_mistakes_are_explained(tmp_path: Path, text: str, sentence: str) -> None:
@@ -101,3 +109,10 @@ def test_bad_overrides_are_explained(override: str) -> None:
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(RecipeError, match="did you mean 'forum'"):
         load_recipe("forun")
+
+
+def test_keys_may_be_taken_over_from_elsewhere_in_the_file(tmp_path: Path) -> None:
+    text = "name: r\ninputs:\n  - &one {name: x, paths: [y], license: cc0-1.0}\n  - {<<: *one, name: z}\n"
+    first, second = load_recipe(write(tmp_path / "r.yaml", text)).inputs
+    assert (first.name, second.name) == ("x", "z")
+    assert first.license == second.license

@@ -133,6 +133,10 @@ def test_what_if(finished: Outcome) -> None:
         (["share.care=2"], "a number from 0 to 1"),
         (["share.care=often"], "a number from 0 to 1"),
         (["share.kare=0.5"], "did you mean 'care'"),
+        (["share.unifrm=0.5"], "no charter of this run; did you mean 'uniform'"),
+        (["share.care=0.5,share.inquiry=0.2"], "one change for each --what-if"),
+        (["share.care=0.5", "share.care=0.4"], "care has been given a share already"),
+        (["care=0.5"], r"did you mean share\.care"),
         (["share.care=0.7", "share.inquiry=0.7"], "sum to 1.4"),
         (["policy.min_words=3"], "these can be asked"),
         (["bridging=7"], "less than or equal to 1"),
@@ -167,6 +171,14 @@ def test_charters_on_the_command_line(tmp_path: Path) -> None:
         parse_charters("care=0.5,care=0.5")
     with pytest.raises(RecipeError, match=r"no \.yaml files"):
         parse_charters(str(tmp_path))
+    for text in ("", "care=0.5,,uniform=0.5"):
+        with pytest.raises(RecipeError, match="write a folder of charters"):
+            parse_charters(text)
+    with pytest.raises(RecipeError, match="write NAME=SHARE with a number"):
+        parse_charters("care=")
+    for name in ("a.yaml", "b.yml", "notes.txt"):
+        (tmp_path / name).touch()
+    assert parse_charters(str(tmp_path)) == {str(tmp_path / "a.yaml"): 0.5, str(tmp_path / "b.yml"): 0.5}
 
 
 def test_shares_that_do_not_sum_to_one(finished: Outcome) -> None:

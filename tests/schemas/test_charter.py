@@ -40,7 +40,7 @@ def test_defaults_accept_everything():
         ({"shares": "equal"}, "'equal' is neither `natural` nor a mapping of domains to shares"),
         ({"shares": {"news": 1.5, "forum": -0.5}}, "less than or equal to 1"),
         ({"languages": []}, "at least 1 item"),
-        ({"name": "Our Charter"}, "should match pattern"),
+        ({"name": "Our Charter"}, "is no name; write small letters a to z, digits"),
         ({"version": 2}, "Input should be 1"),
     ],
 )

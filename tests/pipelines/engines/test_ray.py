@@ -104,22 +104,46 @@ def test_a_ray_that_dies_is_started_anew(expected_example: dict[str, str], tmp_p
     assert checksums(tmp_path / "run") == expected_example
 
 
+# Read by every Python before anything else. A worker that is at one task leaves its process id in a file as soon as the
+# task opens its first, and waits there for what comes: so nobody has to be quick to find it.
+WAITING = """
+import os, sys, threading, time
+
+def wait(event, arguments):
+    if event != "open" or threading.current_thread() is not threading.main_thread() or getattr(wait, "looks", False):
+        return
+    wait.looks = True
+    with open("/proc/self/cmdline", "rb") as file:
+        title = file.read().replace(bytes(1), b" ").strip()
+    if title == {title!r}:
+        open(os.path.join({folder!r}, str(os.getpid())), "w").close()
+        time.sleep(120)
+    wait.looks = False
+
+sys.addaudithook(wait)
+"""
+
+
 @pytest.mark.engines
 @needs_ray
 def test_a_task_that_kills_its_worker_is_named_and_half_a_run_ends_on_local(
-    expected_example: dict[str, str], tmp_path: Path
+    expected_example: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    driver = start(tmp_path / "run", "ray", *MORE_SPLITS)
-    kills = 0
+    waiting = tmp_path / "waiting"
+    waiting.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(WAITING.format(title=f"{TASK} 3".encode(), folder=str(waiting)))
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        driver = start(tmp_path / "run", "ray", *MORE_SPLITS)
+    killed = set[int]()
     while driver.process.poll() is None:
-        for worker in named(f"{TASK} 3"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGKILL)
-                kills += 1
-        time.sleep(0.001)
+        for worker in {int(file.name) for file in waiting.iterdir()} - killed:
+            os.kill(worker, signal.SIGKILL)
+            killed.add(worker)
+        time.sleep(0.02)
     code, _, errors = driver.wait()
     assert code == 1
-    assert kills >= 3
+    assert len(killed) == 3, "each of the three attempts was at its task when it was killed"
     assert "1 of 14 tasks of phase score failed" in errors
     assert "quickstart.warc.gz [22796:30395]: its Ray worker was killed" in errors
     before = finished_files(tmp_path / "run")

@@ -119,6 +119,17 @@ def test_a_damaged_file_is_named_and_can_be_deleted(tmp_path: Path) -> None:
     assert (tmp_path / "synthetic/ledger.json").read_bytes() == before
 
 
+def test_the_report_says_what_claims_are_compared_with(tmp_path: Path) -> None:
+    synthesize(plan_synthesis(made(20)), str(tmp_path), load_engine("local", 1))
+    claims = json.loads((tmp_path / "synthetic/report.json").read_text())["claims"]
+    assert sum(claim["documents"] for claim in claims.values()) == 20
+    assert all(0 < claim["share_no_higher"] <= 1 for claim in claims.values())
+    name, claim = next(iter(claims.items()))
+    report = (tmp_path / "synthetic/report.md").read_text()
+    assert "| of the composer's dialogues, that score no higher |" in report
+    assert f"| {name} | {claim['documents']} | {claim['share_no_higher']:.0%} |" in report
+
+
 def test_another_plan_is_refused(tmp_path: Path) -> None:
     synthesize(plan_synthesis(made(20)), str(tmp_path), load_engine("local", 1))
     with pytest.raises(OutputError, match="holds another run"):

@@ -139,3 +139,47 @@ def test_nothing_valued_is_said(tmp_path):
     assert charter.tolerance.harm == {}
     assert charter.ballots is not None
     assert "no dimension has a median above 0" in charter.ballots.remarks[0]
+
+
+def test_a_refusal_at_the_slightest_sign_asks_for_no_more_than_the_model_can_tell(tmp_path):
+    charter = _build(_file(tmp_path, "a,50,50,5,5,0", "b,50,50,5,5,0"))
+    assert charter.tolerance.harm["hate"].toxic == 0.05
+    assert charter.ballots is not None
+    assert charter.ballots.remarks[0].startswith("harm.hate.toxic: a median of 0 is the limit 0.05")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_spreadsheets_that_write_commas_in_numbers_separate_by_something_else(tmp_path, separator):
+    rows = ["a,62.5,37.5,6.5,4,3", "b,70,30,6,4,3"]
+    expected = _build(_file(tmp_path, *rows))
+    theirs = [row.replace(",", separator).replace(".", ",") for row in rows]
+    path = _file(tmp_path, *theirs, columns="\ufeff" + COLUMNS.replace(",", separator))
+    assert _build(path) == expected
+
+
+def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path):
+    path = _file(tmp_path, "a,50,50,5,5,5", "", ",,,,,", "b,-1,101,5,5,5", "c,50,50,5,5,5,,")
+    _, remarks = read_ballots(path)
+    assert remarks == ["row 5: domain.forum: negative points (-1); the points are set aside"]
+
+
+def test_a_row_with_too_many_cells_is_not_read_askew(tmp_path):
+    charter = _build(_file(tmp_path, "a,70,30,6,4,3", "Doe, Jane,50,50,9,9,9"))
+    assert charter.ballots is not None
+    assert charter.ballots.participants == 1
+    assert charter.ballots.remarks == ["row 3: more cells than columns, so no answer is sure; set aside"]
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1/2", "5_0", "0x5", "٣٣٣٣٣٣٣٣٣٣٣"])
+def test_a_number_is_written_out(tmp_path, text):
+    charter = _build(_file(tmp_path, "a,70,30,6,4,3", f"b,70,30,{text},4,3"))
+    assert charter.ballots is not None
+    assert charter.ballots.remarks == [f"row 3: dimension.compassion: {text!r} is no number; this answer is set aside"]
+
+
+def test_an_unknown_dimension_is_told_the_known_ones(tmp_path):
+    with pytest.raises(RecipeError, match=r"'dimension\.kindness'; dimensions are .*compassion"):
+        read_ballots(_file(tmp_path, "a,1", columns="participant,dimension.kindness"))
+    (tmp_path / "latin.csv").write_bytes(b"participant,dimension.growth\nRen\xe9,5\n")
+    with pytest.raises(RecipeError, match="CSV UTF-8"):
+        read_ballots(tmp_path / "latin.csv")

@@ -52,6 +52,9 @@ def test_a_path_is_read_from_the_folder(tmp_path):
         ("version: 1\nname: ours\nshares: {news: 2.0}", "shares.news: Input should be less than or equal to 1"),
         ("version: 1\nname: ours\nvalues: {growth: 1, growth: 2}", "the key 'growth' is given twice"),
         ("version: 1\nname: [", "not valid YAML"),
+        ("version: 1\nname: ours\nlanguages: [no]", "languages.0: YAML reads yes, no, on and off as true and false"),
+        ("version: 1\nname: ours\ntolerance: {harm: {hate: 0.3}}", "tolerance.harm.hate: write a mapping"),
+        ("version: 1\nname: Our Charter", "name: 'Our Charter' is no name; write small letters"),
         ("- version", "a charter is a mapping"),
         ("name: ours", "version: Field required"),
     ],
@@ -65,6 +68,8 @@ def test_mistakes_name_the_file_and_the_place(tmp_path, text, sentence):
 def test_neither_name_nor_file(tmp_path):
     with pytest.raises(RecipeError, match="neither a file nor a shipped charter; did you mean 'care'"):
         load_charter("cares", tmp_path)
+    with pytest.raises(RecipeError, match="this is a folder; name a file in it"):
+        load_charter(tmp_path)
 
 
 def test_bytes_that_are_no_text(tmp_path):

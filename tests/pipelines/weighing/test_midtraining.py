@@ -7,7 +7,9 @@ import pytest
 from florilegium.pipelines.engines import load_engine
 from florilegium.pipelines.phases import Outcome, execute
 from florilegium.pipelines.plan import plan_run
+from florilegium.pipelines.progress import SILENT
 from florilegium.pipelines.recipes import load_recipe
+from florilegium.pipelines.synthesis.generate import with_synthetic_inputs
 from florilegium.pipelines.validation import validate
 from florilegium.schemas.errors import RecipeError
 from florilegium.schemas.taxonomy import HARMS
@@ -41,3 +43,12 @@ def test_borderline_text_carries_its_tag(finished: Outcome) -> None:
 def test_budgets_of_zero_are_refused(change: str) -> None:
     with pytest.raises(RecipeError, match="greater than"):
         load_recipe("midtraining", [change])
+
+
+def test_generated_documents_are_three_tenths_of_the_dose(tmp_path: Path) -> None:
+    recipe = load_recipe("midtraining", ["synthesis={documents: 40, allow_composer: true}"])
+    place, engine = str(tmp_path / "run"), load_engine("local", 1)
+    plan = plan_run(with_synthetic_inputs(recipe, place, engine, SILENT))
+    done = execute(plan, place, engine)
+    assert done.plan.domains["synthetic.composer"].spent == pytest.approx(0.3 * recipe.weighing.budget_tokens, rel=1e-6)
+    assert done.plan.spent == pytest.approx(recipe.weighing.budget_tokens, rel=1e-6)

@@ -104,3 +104,12 @@ def test_differences_are_of_meaning():
     second = _charter("b", description="prose", values={"growth": 1, "respect": 1}, languages=["en"])
     assert differences(first, second) == {"languages": ("all", "en"), "tolerance.hate.toxic": ("0.3", "-")}
     assert differences(first, first.model_copy(update={"name": "c"})) == {}
+
+
+def test_documents_without_scores_are_not_said_to_miss_a_floor():
+    charters = {"x": _charter("x")}
+    histogram = Histogram.empty(["x"], ["unscored"])
+    one = np.ones(1, np.int64)
+    histogram.add(np.full((1, 1), -1, np.int16), 0 * one, 100 * one, one == 1)
+    told = remarks(build_plan(histogram, charters, Weighing(charters={"x": 1.0}, unscored="neutral"), 0), charters)
+    assert told == ["No document is in a language with scores, so no charter judges any."]
