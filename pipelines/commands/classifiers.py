@@ -37,8 +37,10 @@ def register(app: typer.Typer) -> None:
 
 def train(
     config: Annotated[str, typer.Argument(help="A shipped configuration's name or a YAML file.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Annotated documents (Parquet).", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Annotated documents (Parquet); of a harm model, ordinary ones.")
+    ] = None,
     sets: Annotated[Path, typer.Option("--sets", help="Folder of the configuration's `harm_sets`.")] = Path(),
     cache: Annotated[Path | None, typer.Option("--cache", help="A folder that keeps what an encoder read.")] = None,
     curve: Annotated[
