@@ -37,7 +37,7 @@ from .labelled_sets import LabelledRows, LabelledSet, Rule, read_contrasts, read
 from .measures import Ranking, interval, resample
 from .student import FORMAT_VERSION
 from .tokens import TOKENS_VERSION
-from .train import CardText, data_digest
+from .train import CardText
 from .units import Units, read_lines
 
 __all__ = ["HarmConfig", "train_harm"]
@@ -101,7 +101,7 @@ class _Ordinary:
 
     taught: list[str]
     measured: pa.StringArray
-    digest: str | None
+    digest: str | None  # of their ids and lines
 
 
 def train_harm(
@@ -178,7 +178,7 @@ def train_harm(
             "contrasts": len(contrasts.lines),
             "ordinary_taught": len(ordinary.taught),
             "ordinary_measured": len(ordinary.measured),
-            "data_sha256": ordinary.digest,
+            "ordinary_sha256": ordinary.digest,
             "words": len(linear.vocabulary.words),
             "features": len(linear.weights),
         },
@@ -243,17 +243,19 @@ def _read_ordinary(config: HarmConfig, path: str | Path | None) -> _Ordinary:
         if row["text"] and row.get("language", config.languages[0]) in config.languages
     ]
     lines = _lines(config, [text for _, text in rows]).to_pylist()
-    taught, measured, seen = [], [], set()
+    taught: list[str] = []
+    measured: list[str] = []
+    seen: dict[str, str] = {}  # line → id
     for (name, _), line in sorted(zip(rows, lines, strict=True)):
         if not line or line in seen:
             continue
-        seen.add(line)
+        seen[line] = name
         drawn = int(digest([config.seed, "ordinary", name]), 16)
         if drawn % 2:
             taught.append(_window(line, config.window, drawn // 2))
         else:
             measured.append(line)
-    return _Ordinary(taught, pa.array(measured, pa.string()), data_digest(path))
+    return _Ordinary(taught, pa.array(measured, pa.string()), digest([[name, line] for line, name in seen.items()]))
 
 
 def _window(line: str, window: int, drawn: int) -> str:
