@@ -8,15 +8,14 @@ __all__ = ["render_harm_card"]
 UNITS = {
     "words": "words",
     "parts": "parts of words, four letters each",
-    "characters": "characters, and words in Latin script",
+    "characters": "characters and words in Latin script",
 }
 
 
 def render_harm_card(header: dict[str, Any]) -> str:
     """The card as Markdown, from the content of `model.json` (its digest included)."""
     training, parameters = header["training"], header["training"]["parameters"]
-    description, threshold = parameters["card"], parameters["threshold"]
-    rows = training["set_rows"]
+    description, rows = parameters["card"], training["set_rows"]
     lines = [
         f"# {header['name']} {header['version']}",
         "",
@@ -28,19 +27,17 @@ def render_harm_card(header: dict[str, Any]) -> str:
         f"- {rows['train']:,} rows of {_listed([item['file'] for item in parameters['sets']])} teach, "
         f"{rows['dev']:,} set slopes and thresholds, {rows['test']:,} are measured",
         *_further(training),
-        f"- {training['words']:,} {UNITS[header['units']]} and {training['features'] - training['words']:,} pairs, each "
-        f"found in at least {parameters['minimum_documents']} rows or documents",
+        f"- {training['words']:,} {UNITS[header['units']]} and {training['features'] - training['words']:,} pairs of "
+        f"them, each found in at least {parameters['minimum_documents']} rows or documents",
         "",
         "## Outputs",
         "",
-        f"- toxic {_listed(header['rank_only'])}, the worst window of up to {header['window']:,} bytes: **an uncalibrated "
-        "rank, not a probability**. Nothing in these languages says how common the harm is, so ranks of two models or of "
-        "two languages do not compare.",
+        f"- toxic {_listed(header['rank_only'])}, the worst window of up to {header['window']:,} bytes: **an "
+        "uncalibrated rank, not a probability**. No labels say how common the harm is in this language, so ranks of two "
+        "models or of two languages do not compare.",
         "- All else is unknown: topical, the other harms, `quality` and `prosocial` are null.",
         "",
-        f"The floor: a rank of {threshold['floor']:g} lies so high that at most {threshold['ordinary']:.1%} of ordinary "
-        f"documents (where there were some) and {threshold['harmless']:.1%} of the harmless rows of the development "
-        "split are above it. Slopes are logistic, on the same split.",
+        f"{_floor(header)} Slopes are logistic, on the same split.",
         "",
         "## Data, licences, use and limits",
         "",
@@ -61,8 +58,8 @@ def render_harm_card(header: dict[str, Any]) -> str:
         "## Reading the file elsewhere",
         "",
         f"`model.ftz` loads in fastText. Write a text as units first (`florilegium.classifiers.units`, "
-        f"`{header['units']}`); `predict` then gives one logistic per label, at another scale than the ranks above, which "
-        "divide the sum over distinct features by the root of their number.",
+        f"`{header['units']}`); `predict` then gives one logistic per label, on another scale than the ranks above, "
+        "which divide the sum over distinct features by the root of their number.",
         "",
     ]
     return "\n".join(lines)
@@ -78,6 +75,16 @@ def _further(training: Mapping[str, Any]) -> list[str]:
             f"measured; SHA-256 of all of them `{training['ordinary_sha256']}`"
         )
     return lines
+
+
+def _floor(header: dict[str, Any]) -> str:
+    threshold = header["training"]["parameters"]["threshold"]
+    ordinary = f"{threshold['ordinary']:.1%} of the ordinary documents and "
+    return (
+        f"A rank of {threshold['floor']:g} lies so high that at most "
+        f"{ordinary if header['training']['ordinary_measured'] else ''}{threshold['harmless']:.1%} of the harmless rows "
+        "of the development split are above it."
+    )
 
 
 def _columns(header: dict[str, Any]) -> list[tuple[str, str]]:
