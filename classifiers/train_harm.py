@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..schemas.document import to_grid
 from ..schemas.errors import InputError
 from ..schemas.hashing import digest
 from ..schemas.taxonomy import HARMS, TAXONOMY_VERSION
@@ -154,6 +155,10 @@ def train_harm(
     floor = np.log(config.threshold.floor / (1 - config.threshold.floor))
     intercepts = floor - slopes * np.array(bounds)
     payload = linear.serialize(slopes, intercepts)
+
+    def ranked(logits: Floats) -> Floats:
+        return to_grid(ranks(logits, slopes, intercepts))
+
     header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "kind": "harm",
@@ -185,9 +190,9 @@ def train_harm(
         "metrics": _figures(
             config,
             splits["test"],
-            ranks(test, slopes, intercepts),
-            ranks(documents, slopes, intercepts),
-            lambda lines: ranks(worst_windows(model, lines, config.window)[0], slopes, intercepts),
+            ranked(test),
+            ranked(documents),
+            lambda lines: ranked(worst_windows(model, lines, config.window)[0]),
             Path(sets),
         ),
     }
