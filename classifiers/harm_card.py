@@ -33,8 +33,8 @@ def render_harm_card(header: dict[str, Any]) -> str:
         "## Outputs",
         "",
         f"- toxic {_listed(header['rank_only'])}, the worst window of up to {header['window']:,} bytes: **an "
-        "uncalibrated rank, not a probability**. No labels say how common the harm is in this language, so ranks of two "
-        "models or of two languages do not compare.",
+        "uncalibrated rank, not a probability**. No labels say how common the harm is in this language, so ranks of "
+        "two models or of two languages do not compare.",
         "- All else is unknown: topical, the other harms, `quality` and `prosocial` are null.",
         "",
         f"{_floor(header)} Slopes are logistic, on the same split.",
@@ -82,8 +82,8 @@ def _floor(header: dict[str, Any]) -> str:
     ordinary = f"{threshold['ordinary']:.1%} of the ordinary documents and "
     return (
         f"A rank of {threshold['floor']:g} lies so high that at most "
-        f"{ordinary if header['training']['ordinary_measured'] else ''}{threshold['harmless']:.1%} of the harmless rows "
-        "of the development split are above it."
+        f"{ordinary if header['training']['ordinary_measured'] else ''}{threshold['harmless']:.1%} of the harmless "
+        "rows of the development split are above it."
     )
 
 

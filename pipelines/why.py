@@ -110,6 +110,7 @@ class Explanation:
     quality: float | None
     prosocial: dict[str, float]
     harm: dict[str, dict[str, float]]
+    ranks: dict[str, float]  # harm → toxic, where a harm model knows nothing else of the document
     scored_by: str | None
     evidence: dict[str, list[Passage]]  # for every quality and harm that is clearly there
     rehydration: float
@@ -167,7 +168,8 @@ def explain(run_url: str, wanted: str, evidence: Evidence | None = None) -> Expl
         text=row["text"],
         quality=round(row["quality"], 3) if scored else None,
         prosocial=_rounded_all(row["prosocial"]) if scored else {},
-        harm=_known_harms(row["harm"]),
+        harm={name: _rounded_all(kinds) for name, kinds in row["harm"].items()} if scored else {},
+        ranks={} if scored else _ranks(row["harm"]),
         scored_by=row["scored_by"],
         evidence=_evidence(evidence, row) if evidence and scored else {},
         rehydration=factor,
@@ -406,13 +408,9 @@ def _remarks(
     return told
 
 
-def _known_harms(harm: Mapping[str, Mapping[str, float | None]] | None) -> dict[str, dict[str, float]]:
-    """The harms that a model knows in this language, with what it knows of each."""
-    known = {
-        name: {kind: value for kind, value in kinds.items() if value is not None}
-        for name, kinds in (harm or {}).items()
-    }
-    return {name: _rounded_all(kinds) for name, kinds in known.items() if kinds}
+def _ranks(harm: Mapping[str, Mapping[str, float | None]] | None) -> dict[str, float]:
+    known = {name: kinds["toxic"] for name, kinds in (harm or {}).items()}
+    return _rounded_all({name: value for name, value in known.items() if value is not None})
 
 
 def _rounded_all(values: Mapping[str, float]) -> dict[str, float]:
@@ -437,8 +435,8 @@ def in_words(found: Explanation) -> list[str]:
         lines += _wrapped([f"{name} {p:.3f}" for name, p in prosocial])
         harm = [f"{name} {k['topical']:.3f}/{k['toxic']:.3f}" for name, k in found.harm.items()]
         lines += ["Harm      topical/toxic", *_wrapped(harm)]
-    elif found.harm:
-        ranks = [f"{name} {kinds['toxic']:.3f}" for name, kinds in found.harm.items() if "toxic" in kinds]
+    elif found.ranks:
+        ranks = [f"{name} {value:.3f}" for name, value in found.ranks.items()]
         lines.append(f"Ranks     toxic, uncalibrated: {' · '.join(ranks)} · by {found.scored_by}")
     for name, passages in found.evidence.items():
         lines += [f"Evidence  {name} {_shown(passage)}" for passage in passages]

@@ -16,21 +16,24 @@ from florilegium.pipelines.why import explain, in_words
 from florilegium.schemas.errors import ModelError
 
 DOCUMENTS = {
-    "bread": "Den Teig lässt man über Nacht ruhen. Am Morgen formt man daraus zwei Brote, schneidet sie ein und backt sie "
-    "im heißen Ofen, bis die Kruste dunkel ist und das Brot hohl klingt.",
-    "council": "Der Gemeinderat hat gestern lange über den neuen Radweg gestritten. Am Ende stimmten neun Mitglieder dafür "
-    "und sechs dagegen. Gebaut wird ab dem Frühjahr, sobald der Boden nicht mehr gefroren ist.",
-    "neighbours": "Unsere Nachbarn sind Muslime aus Syrien, und seit sie hier wohnen, kochen wir jeden Freitag zusammen. "
+    "bread": "Den Teig lässt man über Nacht ruhen. Am Morgen formt man daraus zwei Brote, schneidet sie ein und backt "
+    "sie im heißen Ofen, bis die Kruste dunkel ist und das Brot hohl klingt.",
+    "council": "Der Gemeinderat hat gestern lange über den neuen Radweg gestritten. Am Ende stimmten neun Mitglieder "
+    "dafür und sechs dagegen. Gebaut wird ab dem Frühjahr, sobald der Boden nicht mehr gefroren ist.",
+    "neighbours": "Unsere Nachbarn sind Muslime aus Syrien, und seit sie hier wohnen, kochen wir jeden Freitag. "
     "Die Kinder lernen voneinander, und ich habe endlich verstanden, wie man Auberginen richtig brät.",
     "hate": "Dieses Pack von Asylanten gehört sofort abgeschoben, das sind alles Verbrecher und Vergewaltiger. Diese "
     "Drecksmuslime zerstören unser Land, und die Volksverräter in Berlin schauen zu. Raus mit dem Abschaum!",
-    "面包": "把面团放在温暖的地方发酵一个小时,然后分成两份,揉圆,放进烤箱烤四十分钟。烤好以后不要马上切开,等它凉一点再吃,味道会更好。",
-    "足球": "我们班有三个从非洲来的留学生,周末大家一起踢球。他们踢得很好,也很愿意教我们。踢完球以后,我们常常一起去食堂吃饭,聊聊各自的家乡。",
-    "仇恨": "黑人就是垃圾,滚出中国,看着就恶心。这些黑鬼又懒又脏,一个好东西都没有,来了就会祸害我们的社会,全部赶出去才好!",
-    "english": "We measured the water every week and wrote down what we found. My neighbour lent us his saw, and in return "
-    "we helped him with the fence before the rain came.",
-    "français": "Le pain repose toute la nuit. Au matin, on forme deux boules, on les entaille et on les cuit dans un four "
-    "très chaud jusqu'à ce que la croûte soit bien brune et sonne creux.",
+    "面包": "把面团放在温暖的地方发酵一个小时,然后分成两份,揉圆,放进烤箱烤四十分钟。"
+    "烤好以后不要马上切开,等它凉一点再吃,味道会更好。",
+    "足球": "我们班有三个从非洲来的留学生,周末大家一起踢球。他们踢得很好,也很愿意教我们。"
+    "踢完球以后,我们常常一起去食堂吃饭,聊聊各自的家乡。",
+    "仇恨": "黑人就是垃圾,滚出中国,看着就恶心。这些黑鬼又懒又脏,一个好东西都没有,"
+    "来了就会祸害我们的社会,全部赶出去才好!",
+    "english": "We measured the water every week and wrote down what we found. My neighbour lent us his saw, and in "
+    "return we helped him with the fence before the rain came.",
+    "français": "Le pain repose toute la nuit. Au matin, on forme deux boules, on les entaille et on les cuit dans un "
+    "four très chaud jusqu'à ce que la croûte soit bien brune et sonne creux.",
 }
 RANKED = {"bread", "council", "neighbours", "hate", "面包", "足球", "仇恨"}
 
@@ -89,11 +92,11 @@ def test_both_engines_write_the_same(posts: Path, finished: Outcome) -> None:
 
 def test_why_tells_ranks_from_scores(finished: Outcome) -> None:
     rejected = explain(finished.run.folder.url, "hate")
-    assert set(rejected.harm) == {"hate", "harassment"}
-    assert rejected.quality is None
+    assert set(rejected.ranks) == {"hate", "harassment"}
+    assert (rejected.quality, rejected.harm) == (None, {})
     words = "\n".join(in_words(rejected))
     assert "classify.toxic.hate" in words
-    assert f"Ranks     toxic, uncalibrated: hate {rejected.harm['hate']['toxic']:.3f} · harassment" in words
+    assert f"Ranks     toxic, uncalibrated: hate {rejected.ranks['hate']:.3f} · harassment" in words
     assert "· by harm-de@" in words
     kept = "\n".join(in_words(explain(finished.run.folder.url, "bread")))
     assert "Its language has ranks of a few harms and no scores, so no charter judges it" in kept
