@@ -10,7 +10,7 @@ Texts are read as the model's `units` (units.py), window by window, and the wors
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +20,22 @@ from ..schemas.document import to_grid
 from ..schemas.errors import ModelError
 from ..schemas.taxonomy import HARMS, PROSOCIAL
 from .fasttext_file import FastTextModel, parse, window_logits
-from .student import Model, Scores, Texts, as_strings, read_header
+from .student import Classifier, Model, Scores, Texts, as_strings, load, read_header
 from .units import Units, read_lines
 
-__all__ = ["HarmModel", "check_harm_models", "harm_of", "load_harm", "ranks", "worst_windows"]
+if TYPE_CHECKING:
+    from .cascade import Cascade
+
+__all__ = [
+    "HarmModel",
+    "check_harm_models",
+    "harm_of",
+    "load_harm",
+    "load_harm_model",
+    "load_scorer",
+    "ranks",
+    "worst_windows",
+]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -134,6 +146,22 @@ def load_harm(header: dict[str, Any], stated: str, payload: bytes) -> HarmModel:
     )
 
 
+def load_harm_model(name: str) -> HarmModel:
+    """As `load`, and a harm model. Raises `ModelError` where it is another."""
+    model = load(name)
+    if not isinstance(model, HarmModel):
+        raise ModelError(f"{name}: is no harm model; `stages.classify.harm` takes those alone")
+    return model
+
+
+def load_scorer(name: str) -> "Classifier | Cascade":
+    """As `load`, and a model with all outputs. Raises `ModelError` where it is a harm model."""
+    model = load(name)
+    if isinstance(model, HarmModel):
+        raise ModelError(f"{name}: knows harms alone; name it under `stages.classify.harm`, and a student as `model`")
+    return model
+
+
 def check_harm_models(model: str, names: Sequence[str]) -> list[str]:
     """The digests of the harm models that go with a model, in their order; nothing is loaded.
 
@@ -142,16 +170,18 @@ def check_harm_models(model: str, names: Sequence[str]) -> list[str]:
     header, _ = read_header(model)
     if header.get("kind") == "harm":
         raise ModelError(f"{model}: knows harms alone; name it under `stages.classify.harm`, and a student as `model`")
-    taken = dict.fromkeys(header["languages"], model)
-    digests = []
+    languages, digests = [header["languages"]], []
     for name in names:
         header, stated = read_header(name)
         if header.get("kind") != "harm":
             raise ModelError(f"{name}: is no harm model; `stages.classify.harm` takes those alone")
-        for language in header["languages"]:
+        languages.append(header["languages"])
+        digests.append(stated)
+    taken: dict[str, str] = {}
+    for name, read in zip((model, *names), languages, strict=True):
+        for language in read:
             if language in taken:
                 message = f"stages.classify.harm: {taken[language]} and {name} both read {language!r}"
                 raise ModelError(f"{message}; leave {name} out of the list")
             taken[language] = name
-        digests.append(stated)
     return digests

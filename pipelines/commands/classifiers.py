@@ -129,10 +129,11 @@ def audit(
     """Who pays for a model's mistakes: dialects, identities, innocent mentions; and who can play it."""
     from ...classifiers.audit import audit as examine
     from ...classifiers.audit import render_audit
+    from ...classifiers.harm_model import load_scorer
 
     with _busy() as say:
         say(f"Audit {model}")
-        result = examine(_student(model), None if raw else _normalised, resamples=resamples, seed=seed)
+        result = examine(load_scorer(model), None if raw else _normalised, resamples=resamples, seed=seed)
     _report(result, render_audit(result), "audit", output, as_json)
 
 
@@ -199,6 +200,7 @@ def select(
 
     import pyarrow.parquet as pq
 
+    from ...classifiers.harm_model import load_scorer
     from ...classifiers.select import select as choose
     from ..reweigh import parse_charters
     from .documents import read_documents
@@ -207,7 +209,7 @@ def select(
         table = read_documents(documents, text_field, id_field)
         say(f"Choose {count} of {table.num_rows:,} documents")
         known = [text for path in labelled for text in _texts(path)]
-        chosen = choose(table, _student(model), count, shares=parse_charters(strategies), known=known, seed=seed)
+        chosen = choose(table, load_scorer(model), count, shares=parse_charters(strategies), known=known, seed=seed)
         pq.write_table(chosen, output, compression="zstd")
     drawn = Counter(chosen["sampling"].to_pylist())
     _print_figures({"documents": chosen.num_rows, "output": str(output), "sampling": dict(drawn)}, as_json)
@@ -229,15 +231,6 @@ def compare(
     with listen() as listener:
         result = examine(run, old, new, load_engine("local", workers), listener)
     print(json.dumps(result, indent=2) if as_json else render_comparison(result))
-
-
-def _student(model: str) -> Any:
-    """The model of this name, which has to know more than some harms."""
-    from ...classifiers import load
-    from ...classifiers.harm_model import check_harm_models
-
-    check_harm_models(model, [])
-    return load(model)
 
 
 def _normalised(texts: Any) -> list[str]:

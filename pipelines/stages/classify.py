@@ -16,11 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...classifiers.harm_model import HarmModel, check_harm_models
-from ...classifiers.student import Classifier, Scores, load, stated_digest
+from ...classifiers.harm_model import HarmModel, check_harm_models, load_harm_model, load_scorer
+from ...classifiers.student import Classifier, Scores, stated_digest
 from ...schemas.arrays import replace_column
 from ...schemas.document import HARM, PROSOCIAL_SCORES
-from ...schemas.errors import ModelError
 from ...schemas.recipe import ClassifyOptions
 from ...schemas.taxonomy import HARMS
 
@@ -53,26 +52,23 @@ class Classify:
 
     def __init__(self, options: ClassifyOptions) -> None:
         self.options = options
-        self._models: tuple[Classifier | Cascade, tuple[HarmModel, ...]] | None = None
+        self._classifier: Classifier | Cascade | None = None
+        self._harm_models: tuple[HarmModel, ...] | None = None
 
     @property
     def classifier(self) -> "Classifier | Cascade":
         """The model, loaded on first use."""
-        return self._loaded()[0]
+        if self._classifier is None:
+            check_harm_models(self.options.model, self.options.harm)
+            self._classifier = load_scorer(self.options.model)
+        return self._classifier
 
     @property
     def harm_models(self) -> tuple[HarmModel, ...]:
         """The harm models for other languages, loaded on first use."""
-        return self._loaded()[1]
-
-    def _loaded(self) -> "tuple[Classifier | Cascade, tuple[HarmModel, ...]]":
-        if self._models is None:
-            check_harm_models(self.options.model, self.options.harm)
-            model, harm = load(self.options.model), [load(name) for name in self.options.harm]
-            if isinstance(model, HarmModel):  # what has been checked, for whoever reads types
-                raise ModelError(f"{self.options.model}: knows harms alone")
-            self._models = model, tuple(item for item in harm if isinstance(item, HarmModel))
-        return self._models
+        if self._harm_models is None:
+            self._harm_models = tuple(load_harm_model(name) for name in self.options.harm)
+        return self._harm_models
 
     def setup(self) -> None:
         """Load the models, an encoder if one has it, and compile their kernels."""
@@ -82,7 +78,7 @@ class Classify:
     def identity(self) -> dict[str, str]:
         """Version, options and the models' digests."""
         harm = check_harm_models(self.options.model, self.options.harm)
-        digest = stated_digest(self.options.model) if self._models is None else self.classifier.digest
+        digest = stated_digest(self.options.model) if self._classifier is None else self._classifier.digest
         return {
             "version": self.version,
             "options": self.options.model_dump_json(),
