@@ -72,7 +72,7 @@ def _further(training: Mapping[str, Any]) -> list[str]:
     if count := training["ordinary_taught"]:
         lines.append(
             f"- {count:,} ordinary documents teach with one window each, {training['ordinary_measured']:,} others are "
-            f"measured; SHA-256 of all of them `{training['ordinary_sha256']}`"
+            f"measured; digest of all of them `{training['ordinary_digest']}`"
         )
     return lines
 

@@ -10,7 +10,8 @@ text of the language looks like, and the others are measured. A rank is set so l
     at most `Threshold.ordinary` of the ordinary documents, and at most `Threshold.harmless` of the harmless rows of
     the development split, are above `Threshold.floor`
 
-since a good page that is rejected costs more than a bad one that is kept: it is other people's job to look at those.
+since a good page that is rejected costs more than a bad one that is kept. A text that is in two splits counts in the
+first of them.
 """
 
 import json
@@ -120,9 +121,7 @@ def train_harm(
     foreign = [name for name in config.outputs if name not in {f"{harm}>=2" for harm in HARMS}]
     if foreign:
         raise InputError(f"outputs: {foreign[0]!r} is no toxic harm of the taxonomy; write {HARMS[0]}>=2 and the like")
-    splits = {split: _split(config, Path(sets), split) for split in ("train", "dev", "test")}
-    for split, rows in splits.items():
-        _check(config, split, rows.targets)
+    splits = _splits(config, Path(sets))
     ordinary = _read_ordinary(config, data)
     taught = splits["train"]
     say(f"{len(taught.lines):,} rows of the sets, {len(ordinary.taught):,} ordinary documents beside them")
@@ -148,6 +147,8 @@ def train_harm(
         for part in (splits["dev"].lines, splits["test"].lines, ordinary.measured)
     )
     slopes, _ = fit_labels(dev, splits["dev"].targets, np.ones(len(dev), np.bool_))
+    for name in (name for name, slope in zip(config.outputs, slopes, strict=True) if slope <= 0):
+        raise InputError(f"{name}: the development split ranks no better than chance; look at its rules and labels")
     bounds = [
         _bound(config.threshold, dev[splits["dev"].targets[:, k] == 0, k], documents[:, k])
         for k in range(len(config.outputs))
@@ -183,7 +184,7 @@ def train_harm(
             "contrasts": len(contrasts.lines),
             "ordinary_taught": len(ordinary.taught),
             "ordinary_measured": len(ordinary.measured),
-            "ordinary_sha256": ordinary.digest,
+            "ordinary_digest": ordinary.digest,
             "words": len(linear.vocabulary.words),
             "features": len(linear.weights),
         },
@@ -209,9 +210,16 @@ def _lines(config: HarmConfig, texts: list[str]) -> pa.StringArray:
     return read_lines(pa.array(texts, pa.string()), config.units)
 
 
-def _split(config: HarmConfig, folder: Path, split: str) -> _Split:
-    """The rows of a split that the rules know, as read_labelled_sets has them."""
-    return _of(config, read_labelled_sets(config.sets, folder, tuple(config.outputs), set(), split=split))
+def _splits(config: HarmConfig, folder: Path) -> dict[str, _Split]:
+    """The rows of each split that the rules know, none of them in two."""
+    taken: set[str] = set()
+    splits = {}
+    for split in ("train", "dev", "test"):
+        rows = read_labelled_sets(config.sets, folder, tuple(config.outputs), taken, split=split)
+        taken.update(rows.lines)
+        _check(config, split, rows.targets)
+        splits[split] = _of(config, rows)
+    return splits
 
 
 def _contrasts(config: HarmConfig) -> _Split:
@@ -289,7 +297,7 @@ def _figures(
     folder: Path,
 ) -> dict[str, Any]:
     """Figures on the test split and on the ordinary documents that did not teach; shares are those above a floor."""
-    groups = {name: score(_lines(config, _group(config, folder, when))) for name, when in config.groups.items()}
+    groups = {name: score(_lines(config, _group(config, folder, when, test))) for name, when in config.groups.items()}
     found: dict[str, Any] = {}
     for column, output in enumerate(config.outputs):
         target = test.targets[:, column]
@@ -320,11 +328,13 @@ def _figures(
     return found
 
 
-def _group(config: HarmConfig, folder: Path, when: dict[str, tuple[float, float]]) -> list[str]:
+def _group(config: HarmConfig, folder: Path, when: dict[str, tuple[float, float]], test: _Split) -> list[str]:
     """The texts of test rows whose labels lie in these ranges."""
+    known = set(test.texts)
     rule = Rule(when=when, known={config.outputs[0]: 0.0})
     sets = [item.model_copy(update={"rules": [rule]}) for item in config.sets]
-    return read_labelled_sets(sets, folder, tuple(config.outputs), set(), split="test").texts
+    found = read_labelled_sets(sets, folder, tuple(config.outputs), set(), split="test").texts
+    return [text for text in found if text in known]
 
 
 def _joined(texts: list[str], chosen: np.ndarray[Any, Any]) -> list[str]:

@@ -145,7 +145,7 @@ def test_a_word_of_one_document_is_in_no_file(folder: Path) -> None:
 
 def test_without_ordinary_documents_the_sets_decide(sets: Path, tmp_path: Path) -> None:
     header = train_any(write_config(tmp_path, threshold={"harmless": 0.05}), None, tmp_path / "mini", sets)
-    assert header["training"]["ordinary_sha256"] is None
+    assert header["training"]["ordinary_digest"] is None
     assert header["metrics"]["hate>=2"]["ordinary_above"] == {"0.3": None, "0.5": None}
     assert header["metrics"]["hate>=2"]["harmless_above"]["0.3"] <= 0.1
     card = (tmp_path / "mini" / "README.md").read_text("utf-8")
