@@ -7,6 +7,7 @@ documents and resamples, and the interval of their difference is a paired one.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -114,6 +115,7 @@ def evaluate_labelled(
 ) -> dict[str, Any]:
     """Figures of one file."""
     scores = output_scores(model.score(labelled.texts))
+    labelled = replace(labelled, targets={name: of for name, of in labelled.targets.items() if name in scores})
     result: dict[str, Any] = {"name": labelled.name, "kind": labelled.kind, "rows": len(labelled)}
     if labelled.kind == "suite":
         return {**result, "tests": _tests(labelled, scores)} | _ranks(labelled, scores, None, resamples, seed)
@@ -254,7 +256,10 @@ def _tests(labelled: Labelled, scores: Mapping[str, Vector]) -> dict[str, Any]:
     names = np.array(labelled.tests)
     for test in dict.fromkeys(labelled.tests):
         rows = names == test
-        output = next(name for name, target in labelled.targets.items() if not np.isnan(target[rows]).any())
+        known = [name for name, target in labelled.targets.items() if not np.isnan(target[rows]).any()]
+        if not known:  # what a harm model does not give
+            continue
+        output = known[0]
         target, score = labelled.targets[output], scores[output]
         positive = bool(target[rows][0])
         others = target == (0.0 if positive else 1.0)

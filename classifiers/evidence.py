@@ -25,6 +25,7 @@ from ..schemas.errors import InputError
 from ..schemas.taxonomy import HARMS, PROSOCIAL, load_taxonomy
 from .calibration import OUTPUTS
 from .fasttext_file import Vocabulary, window_logits
+from .harm_model import HarmModel
 from .student import Classifier
 from .tokens import tokenize
 
@@ -82,13 +83,15 @@ class Evidence:
         return tuple(sorted(speaking, key=lambda span: (-span.contribution, span.start))[:number])
 
 
-def explain(model: "Classifier | Cascade", text: str, output: str) -> Evidence:
+def explain(model: "Classifier | Cascade | HarmModel", text: str, output: str) -> Evidence:
     """The evidence for one output of a model in a text; of a cascade that of its student, which has such weights.
 
     `output` is one of the model's ("compassion>=2", "hate>=1", "hate>=2", "quality>=3") or a dimension's name, which
     means its usual grade: clearly there, topical or worse, quality ≥ 3. A text without tokens has no windows and the
-    score 0. Raises `InputError` for an unknown output.
+    score 0. Raises `InputError` for an unknown output, and for a harm model, whose words are no spans of the text.
     """
+    if isinstance(model, HarmModel):
+        raise InputError(f"{model.name}: a harm model has no evidence to show; name a student or a cascade")
     model = model if isinstance(model, Classifier) else model.student
     name = _output(output)
     found = _as_written(model, text, name)

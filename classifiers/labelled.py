@@ -70,8 +70,8 @@ class Labelled:
 
 
 def output_scores(scores: Scores) -> dict[str, np.ndarray[Any, Any]]:
-    """Output → its score, (rows,); quality as it is, a share of 5."""
-    return {
+    """Output → its score, (rows,); quality as it is, a share of 5. Of a harm model what it knows, and its "any>=2"."""
+    values = {
         **{f"{name}>={POSITIVE}": scores.prosocial[:, column] for column, name in enumerate(PROSOCIAL)},
         **{f"{name}>=1": scores.topical[:, column] for column, name in enumerate(HARMS)},
         **{f"{name}>=2": scores.toxic[:, column] for column, name in enumerate(HARMS)},
@@ -79,6 +79,7 @@ def output_scores(scores: Scores) -> dict[str, np.ndarray[Any, Any]]:
         "any>=1": scores.topical.max(axis=1, initial=0),
         "any>=2": scores.toxic.max(axis=1, initial=0),
     }
+    return values if scores.known is None else {name: values[name] for name in (*scores.known, "any>=2")}
 
 
 def read_labelled(path: str | Path, split: str = "test") -> Labelled:

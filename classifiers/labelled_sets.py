@@ -111,8 +111,9 @@ def read_labelled_sets(
     labels: tuple[str, ...],
     present: set[str],
     contrasts: Contrasts | None = None,
+    split: str = "train",
 ) -> LabelledRows:
-    """Rows of the training split of each set, the same whatever the order of its file; none of `present`.
+    """Rows of a split of each set, the training split by default, the same whatever the order; none of `present`.
 
     Raises `RecipeError` for a rule about a label that is not ours, `InputError` for a file that cannot be read.
     """
@@ -125,7 +126,7 @@ def read_labelled_sets(
     for item in sets:
         for rule in item.rules:
             _check_labels(f"harm_sets: {item.file}", rule.known, labels)
-        rows = _rows(item, folder / item.file)
+        rows = _rows(item, folder / item.file, split)
         share = max(item.rows // len(item.rules), 1)
         for rule, found in zip(item.rules, _by_rule(item, rows), strict=True):
             tokenized = tokenize(pa.array([text for _, text in found], pa.string())).to_pylist()
@@ -159,12 +160,12 @@ def _check_labels(place: str, known: dict[str, float], labels: tuple[str, ...]) 
         raise RecipeError(f"{place}: {unknown[0]!r} is not a label; labels are {', '.join(labels)}")
 
 
-def _rows(item: LabelledSet, path: Path) -> list[dict[str, Any]]:
+def _rows(item: LabelledSet, path: Path, split: str) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(path, columns=["id", "text", "split", "labels"])
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise InputError(f"{path}: cannot be read as a labelled set ({error}); name its folder with --sets") from error
-    rows = table.filter(pc.equal(table["split"], "train")).to_pylist()
+    rows = table.filter(pc.equal(table["split"], split)).to_pylist()
     return [row for row in rows if row["id"].startswith(item.id_prefix)]
 
 

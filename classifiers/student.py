@@ -35,6 +35,7 @@ from .unmask import Unmasker
 
 if TYPE_CHECKING:
     from .cascade import Cascade
+    from .harm_model import HarmModel
 
 __all__ = [
     "FORMAT_VERSION",
@@ -46,6 +47,7 @@ __all__ = [
     "as_strings",
     "load",
     "raise_harms",
+    "read_header",
     "rounded_scores",
     "stated_digest",
 ]
@@ -66,6 +68,7 @@ class Scores:
     toxic: Floats  # (rows, 7) probability of grade 2, never above topical
     valid: np.ndarray[Any, np.dtype[np.bool_]]  # (rows,) False where the text holds no token
     seen: np.ndarray[Any, np.dtype[np.bool_]] | None = None  # (rows,) of a cascade: which rows its encoder read
+    known: tuple[str, ...] | None = None  # of a harm model: outputs such as "hate>=2" that it gives; None: all
 
 
 Texts = pa.StringArray | pa.ChunkedArray | Sequence[str]
@@ -173,8 +176,8 @@ def rounded_scores(
     )
 
 
-def load(name_or_path: str | Path) -> "Classifier | Cascade":
-    """A shipped model by name ("prosocial"), or a model's folder by path; a cascade where the folder holds one.
+def load(name_or_path: str | Path) -> "Classifier | Cascade | HarmModel":
+    """A shipped model by name ("prosocial"), or a model's folder by path; a cascade or a harm model where it is one.
 
     Raises `ModelError` where the folder is missing, damaged, of another format, tokenizer or taxonomy, and
     `MissingExtraError` for a cascade without the extra `semantic`.
@@ -193,6 +196,12 @@ def stated_digest(name_or_path: str | Path) -> str:
     return load(name_or_path).digest if _is_cascade(header) else stated
 
 
+def read_header(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
+    """Header and digest of a model, its files checked as `load` checks them and not read further."""
+    header, stated, _ = _read(_folder(name_or_path))
+    return header, stated
+
+
 def _folder(name_or_path: str | Path) -> Path:
     shipped = MODELS / name_or_path
     return shipped if shipped.is_dir() else Path(name_or_path)
@@ -200,6 +209,10 @@ def _folder(name_or_path: str | Path) -> Path:
 
 def _is_cascade(header: dict[str, Any]) -> bool:
     return header.get("kind") == "cascade"
+
+
+def _is_harm(header: dict[str, Any]) -> bool:
+    return header.get("kind") == "harm"
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], str, bytes]:
@@ -218,7 +231,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], str, bytes]:
         if header.get(key) != value:
             message = f"{folder / 'model.json'}: {key} is {header.get(key)!r}, this version reads {value!r}"
             raise ModelError(f"{message}; train the model again or install the version that made it")
-    if header.get("outputs") != list(OUTPUTS):
+    if header.get("outputs") != list(OUTPUTS) and not _is_harm(header):
         other = sorted(set(OUTPUTS) ^ set(header.get("outputs") or ()))
         message = f"{folder / 'model.json'}: its outputs are not the taxonomy's"
         message += f" ({', '.join(other[:3])} on one side alone)" if other else " (another order)"
@@ -232,8 +245,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], str, bytes]:
     return header, stated, payload
 
 
-@lru_cache(maxsize=4)
-def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> "Classifier | Cascade":
+@lru_cache(maxsize=8)
+def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> "Classifier | Cascade | HarmModel":
     """What the files of that time hold."""
     header, stated, payload = _read(folder)
     if _is_cascade(header):
@@ -241,6 +254,10 @@ def _load(folder: Path, _written: tuple[tuple[int, int], ...]) -> "Classifier | 
 
         return load_cascade(folder, header, stated)
     try:
+        if _is_harm(header):
+            from .harm_model import load_harm
+
+            return load_harm(header, stated, payload)
         model = parse(payload)
         calibration = Calibration.from_json(header["calibration"], model.labels)
     except (ValueError, LookupError, struct.error) as error:

@@ -607,7 +607,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line of this module; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m florilegium.classifiers.train", description=__doc__)
     parser.add_argument("config", help="a shipped configuration's name or the YAML file of a training run")
-    parser.add_argument("--data", type=Path, required=True, help="annotated documents (Parquet)")
+    parser.add_argument("--data", type=Path, help="annotated documents (Parquet); of a harm model, ordinary ones")
     parser.add_argument("--sets", type=Path, default=Path(), help="folder that the files of `harm_sets` lie in")
     parser.add_argument("--output", type=Path, required=True, help="the model's folder")
     parser.add_argument("--cache", type=Path, help="folder that keeps what an encoder read")
@@ -639,15 +639,26 @@ def data_digest(path: str | Path) -> str:
 
 def train_any(
     path: str | Path,
-    data: str | Path,
+    data: str | Path | None,
     output: str | Path,
     sets: str | Path = ".",
     say: Say = lambda _: None,
     cache: str | Path | None = None,
     pseudo: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Train what a YAML file describes: a cascade where it names an encoder, else a student; return the header."""
+    """Train what a YAML file describes: a harm model, a cascade where it names an encoder, else a student.
+
+    Returns the header. A harm model alone can do without `data`.
+    """
     content = _read_yaml(path)
+    if content.get("kind") == "harm":
+        from .train_harm import HarmConfig, train_harm
+
+        harm = _validated(HarmConfig, content, path)
+        say(f"train {harm.name} {harm.version} on {', '.join(item.file for item in harm.sets)}")
+        return train_harm(harm, output, sets, data, say)
+    if data is None:
+        raise InputError(f"{path}: learns from annotated documents; name their file with --data")
     if "encoder" not in content:
         config = _validated(TrainConfig, content, path)
         say(f"train {config.name} {config.version} on {data}")

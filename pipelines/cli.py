@@ -133,6 +133,9 @@ def score(
     text_field: Annotated[str, typer.Option(help="The column or key that holds the text.")] = "text",
     id_field: Annotated[str, typer.Option(help="The column or key that holds the document's own id.")] = "id",
     model: Annotated[str, typer.Option(help="A shipped model's name or a folder.")] = "prosocial",
+    harm: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Models that rank harms in other languages; '' for none.")
+    ] = "harm-de,harm-zh",
     language: Annotated[str | None, typer.Option(help="Take this language instead of identifying it.")] = None,
 ) -> None:
     """Score documents: every input row comes back in its order, nothing is dropped."""
@@ -140,7 +143,8 @@ def score(
     from .score_files import score_files
 
     with listen() as listener:
-        rows = score_files(inputs, output, text_field, id_field, model, language, listener)
+        further = [name.strip() for name in harm.split(",") if name.strip()]
+        rows = score_files(inputs, output, text_field, id_field, model, further, language, listener)
     print(f"{rows:,} documents scored: {output}")
 
 

@@ -184,9 +184,12 @@ def _scores(old: pa.Table, new: pa.Table, masses: list[np.ndarray[Any, Any]]) ->
     paths: dict[str, tuple[str, ...]] = {name: ("prosocial", name) for name in PROSOCIAL}
     paths |= {f"{name}.{kind}": ("harm", name, kind) for name in HARMS for kind in ("topical", "toxic")}
     paths["quality"] = ("quality",)
+    scored = [~np.isnan(_column(table, ("quality",))) for table in (old, new)]  # ranks of harm models are no scores
     found = {}
     for output, path in paths.items():
-        one, other = (_column(table, path) for table in (old, new))
+        one, other = (
+            np.where(rows, _column(table, path), np.nan) for table, rows in zip((old, new), scored, strict=True)
+        )
         known = ~np.isnan(one) & ~np.isnan(other)
         seen = [float((mass * np.nan_to_num(other)).sum() / mass.sum()) if mass.sum() else None for mass in masses]
         found[output] = {

@@ -1,6 +1,6 @@
 """`florilegium score`: scores for documents, one row out for every row in, in their order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ from .storage import Folder
 
 __all__ = ["score_files"]
 
+DEFAULT_HARM = tuple(ClassifyOptions().harm)
+
 
 def score_files(
     paths: list[str],
@@ -22,6 +24,7 @@ def score_files(
     text_field: str = "text",
     id_field: str = "id",
     model: str = "prosocial",
+    harm: Sequence[str] = DEFAULT_HARM,
     language: str | None = None,
     listener: Listener = SILENT,
 ) -> int:
@@ -32,7 +35,8 @@ def score_files(
     source = Input(name="input", paths=paths, fields=Fields(text=text_field, id=id_field), language=language)
     reading, extraction = Reading(), ExtractionOptions()
     splits = plan_splits(source, reading)
-    stages = ready_stages(Stages(classify=ClassifyOptions(model=model), minhash=None).model_dump_json())
+    options = ClassifyOptions(model=model, harm=list(harm))
+    stages = ready_stages(Stages(classify=options, minhash=None).model_dump_json())
     listener.phase("score", len(splits), 0)
 
     def batches() -> Iterator[pa.RecordBatch]:

@@ -110,6 +110,7 @@ class Explanation:
     quality: float | None
     prosocial: dict[str, float]
     harm: dict[str, dict[str, float]]
+    ranks: dict[str, float]  # harm → toxic, where a harm model knows nothing else of the document
     scored_by: str | None
     evidence: dict[str, list[Passage]]  # for every quality and harm that is clearly there
     rehydration: float
@@ -168,6 +169,7 @@ def explain(run_url: str, wanted: str, evidence: Evidence | None = None) -> Expl
         quality=round(row["quality"], 3) if scored else None,
         prosocial=_rounded_all(row["prosocial"]) if scored else {},
         harm={name: _rounded_all(kinds) for name, kinds in row["harm"].items()} if scored else {},
+        ranks={} if scored else _ranks(row["harm"]),
         scored_by=row["scored_by"],
         evidence=_evidence(evidence, row) if evidence and scored else {},
         rehydration=factor,
@@ -177,7 +179,7 @@ def explain(run_url: str, wanted: str, evidence: Evidence | None = None) -> Expl
         repeats=stored["repeats"] if stored else None,
         draw=float(uniform(hash64(plan.seed, "repeats", high, low))[0]) if survives else None,
         adds_up=_same(stored, charters, total) if stored else total == 0,
-        remarks=_remarks(run, plan, scored, survives, decision),
+        remarks=_remarks(run, plan, scored, row["harm"] is not None, survives, decision),
     )
 
 
@@ -391,16 +393,24 @@ def _evidence(evidence: Evidence, row: Mapping[str, Any]) -> dict[str, list[Pass
     return {name: evidence(row["text"], name) for name in clear}
 
 
-def _remarks(run: Run, plan: WeightPlan, scored: bool, survives: bool, decision: Mapping[str, Any]) -> list[str]:
+def _remarks(
+    run: Run, plan: WeightPlan, scored: bool, ranked: bool, survives: bool, decision: Mapping[str, Any]
+) -> list[str]:
     told = []
     if survives and not scored:
         weighed = "weighs at most 1 (`unscored: neutral`)" if plan.unscored == "neutral" else "is left unweighted"
-        told.append(f"Its language has no scores, so no charter judges it; it {weighed}.")
+        known = "ranks of a few harms and no scores" if ranked else "no scores"
+        told.append(f"Its language has {known}, so no charter judges it; it {weighed}.")
     if decision["action"] == "duplicate":
         told.append("Another document stands for it; nothing is weighed twice.")
     if plan.bridging > 0:
         told.append(f"Utilities are bridged (β = {plan.bridging:g}): what other charters refuse counts less.")
     return told
+
+
+def _ranks(harm: Mapping[str, Mapping[str, float | None]] | None) -> dict[str, float]:
+    known = {name: kinds["toxic"] for name, kinds in (harm or {}).items()}
+    return _rounded_all({name: value for name, value in known.items() if value is not None})
 
 
 def _rounded_all(values: Mapping[str, float]) -> dict[str, float]:
@@ -425,6 +435,9 @@ def in_words(found: Explanation) -> list[str]:
         lines += _wrapped([f"{name} {p:.3f}" for name, p in prosocial])
         harm = [f"{name} {k['topical']:.3f}/{k['toxic']:.3f}" for name, k in found.harm.items()]
         lines += ["Harm      topical/toxic", *_wrapped(harm)]
+    elif found.ranks:
+        ranks = [f"{name} {value:.3f}" for name, value in found.ranks.items()]
+        lines.append(f"Ranks     toxic, uncalibrated: {' · '.join(ranks)} · by {found.scored_by}")
     for name, passages in found.evidence.items():
         lines += [f"Evidence  {name} {_shown(passage)}" for passage in passages]
     for name, view in found.charters.items():

@@ -8,7 +8,9 @@
 A record that could not become a document keeps its row: `error` holds the reason, `text` is empty,
 and it is counted as failed. Scores are stored on a grid of 1/1000 (`to_grid`), so that decisions do
 not depend on the last bits of a vector unit. In languages that a model does not cover `quality`,
-`harm` and `prosocial` are null, never zero.
+`harm` and `prosocial` are null, never zero. Where a harm model covers the language, `harm` is there and
+holds what that model knows: `toxic` of some harms, **a rank that nobody has calibrated**; every other leaf
+of it is null, as are `quality` and `prosocial`, and `scored_by` names the harm model.
 """
 
 from collections.abc import Iterable

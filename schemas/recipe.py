@@ -220,9 +220,11 @@ class TokensOptions(Model):
 
 
 class ClassifyOptions(Model):
-    """Prosocial dimensions, harms and quality by one model."""
+    """Prosocial dimensions, harms and quality by one model; some harms in other languages, by models for those."""
 
     model: str = "prosocial"  # a shipped model's name or a local folder
+    # Toxic ranks in languages that `model` does not read, by one model a language; [] switches them off.
+    harm: list[str] = Field(default_factory=lambda: ["harm-de", "harm-zh"])
 
 
 class MinhashOptions(Model):

@@ -37,8 +37,10 @@ def register(app: typer.Typer) -> None:
 
 def train(
     config: Annotated[str, typer.Argument(help="A shipped configuration's name or a YAML file.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Annotated documents (Parquet).", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model's folder.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Annotated documents (Parquet); of a harm model, ordinary ones.")
+    ] = None,
     sets: Annotated[Path, typer.Option("--sets", help="Folder of the configuration's `harm_sets`.")] = Path(),
     cache: Annotated[Path | None, typer.Option("--cache", help="A folder that keeps what an encoder read.")] = None,
     curve: Annotated[
@@ -55,9 +57,12 @@ def train(
 ) -> None:
     """Train a model from annotated documents: same data and configuration, same bytes."""
     from ...classifiers.train import config_path, read_config, train_any
+    from ...schemas.errors import InputError
 
     path = config_path(config)
     if curve:
+        if data is None:
+            raise InputError(f"{path}: a learning curve needs annotated documents; name their file with --data")
         from ...classifiers.learning_curve import learning_curve, render_learning_curve
 
         with _busy() as say:
@@ -69,12 +74,18 @@ def train(
     if as_json:
         print(json.dumps(header["metrics"], indent=1))
         return
-    natural = header["metrics"]["natural"]
     print(f"{output}: {header['name']} {header['version']}, digest {header['digest']}")
-    print(f"Held out, {natural['rows']:,} rows of the natural pool:")
-    for name, value in natural.items():
-        if not isinstance(value, dict) and name != "rows":
-            print(f"  {name.replace('_', ' '):<32}{'–' if value is None else f'{value:.3f}'}")
+    if header.get("kind") == "harm":
+        print("ROC-AUC on the test split of the sets:")
+        figures = {
+            name.replace(">=", " ≥ "): measured["roc_auc"]["value"] for name, measured in header["metrics"].items()
+        }
+    else:
+        natural = header["metrics"]["natural"]
+        print(f"Held out, {natural['rows']:,} rows of the natural pool:")
+        figures = {name.replace("_", " "): value for name, value in natural.items() if name not in ("rows", "outputs")}
+    for name, value in figures.items():
+        print(f"  {name:<32}{'–' if value is None else f'{value:.3f}'}")
     print(f"Its card: {output / 'README.md'}")
 
 
@@ -116,13 +127,13 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Who pays for a model's mistakes: dialects, identities, innocent mentions; and who can play it."""
-    from ...classifiers import load
     from ...classifiers.audit import audit as examine
     from ...classifiers.audit import render_audit
+    from ...classifiers.harm_model import load_scorer
 
     with _busy() as say:
         say(f"Audit {model}")
-        result = examine(load(model), None if raw else _normalised, resamples=resamples, seed=seed)
+        result = examine(load_scorer(model), None if raw else _normalised, resamples=resamples, seed=seed)
     _report(result, render_audit(result), "audit", output, as_json)
 
 
@@ -189,7 +200,7 @@ def select(
 
     import pyarrow.parquet as pq
 
-    from ...classifiers import load
+    from ...classifiers.harm_model import load_scorer
     from ...classifiers.select import select as choose
     from ..reweigh import parse_charters
     from .documents import read_documents
@@ -198,7 +209,7 @@ def select(
         table = read_documents(documents, text_field, id_field)
         say(f"Choose {count} of {table.num_rows:,} documents")
         known = [text for path in labelled for text in _texts(path)]
-        chosen = choose(table, load(model), count, shares=parse_charters(strategies), known=known, seed=seed)
+        chosen = choose(table, load_scorer(model), count, shares=parse_charters(strategies), known=known, seed=seed)
         pq.write_table(chosen, output, compression="zstd")
     drawn = Counter(chosen["sampling"].to_pylist())
     _print_figures({"documents": chosen.num_rows, "output": str(output), "sampling": dict(drawn)}, as_json)

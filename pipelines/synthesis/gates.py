@@ -323,7 +323,7 @@ def _shared_passage(text: str, other: str, words: int) -> str:
 
 @cache
 def _stages():
-    return ready_stages(Stages(classify=ClassifyOptions(), minhash=None).model_dump_json())
+    return ready_stages(Stages(classify=ClassifyOptions(harm=[]), minhash=None).model_dump_json())
 
 
 @cache

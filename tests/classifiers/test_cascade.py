@@ -102,7 +102,7 @@ def test_logits_stay_finite() -> None:
 
 
 def test_the_stage_names_who_had_the_last_word(cascade: Cascade) -> None:
-    stage = Classify(ClassifyOptions(model="counts"))
+    stage = Classify(ClassifyOptions(model="counts", harm=[]))
     stage._classifier = cascade
     stage.setup()
     columns = {"text": TEXTS, "language": ["en"] * 5 + ["de"], "error": [None] * 6}

@@ -128,8 +128,9 @@ def _by_size(counts: dict[str, int]) -> dict[str, int]:
 def _groups(figures: Figures, found: Survey, rows: Any) -> None:
     measures = [f"prosocial.{name}" for name in PROSOCIAL]
     measures += [f"harm.{name}.{kind}" for name in HARMS for kind in HARM_KINDS]
-    sums = ", ".join(f"coalesce(sum(tokens * {measure}), 0)" for measure in measures)
-    weighted = ", ".join(f"coalesce(sum(tokens * weight * {measure}), 0)" for measure in measures)
+    scored = "FILTER (prosocial IS NOT NULL)"  # ranks of harm models are on no scale with these
+    sums = ", ".join(f"coalesce(sum(tokens * {measure}) {scored}, 0)" for measure in measures)
+    weighted = ", ".join(f"coalesce(sum(tokens * weight * {measure}) {scored}, 0)" for measure in measures)
     columns = "domain, language, weight, tokens, prosocial, harm"
     survivors = f"(SELECT {columns} FROM documents)"
     if found.files["scores"] and found.ledger and found.ledger.total("unweighted"):  # these are in no shard
@@ -140,8 +141,8 @@ def _groups(figures: Figures, found: Survey, rows: Any) -> None:
         )
     found_rows = rows(
         "SELECT domain, coalesce(language, 'unknown'), count(*), sum(tokens), sum(tokens * weight), "
-        "coalesce(sum(tokens) FILTER (prosocial IS NOT NULL), 0), "
-        f"coalesce(sum(tokens * weight) FILTER (prosocial IS NOT NULL), 0), {sums}, {weighted} "
+        f"coalesce(sum(tokens) {scored}, 0), "
+        f"coalesce(sum(tokens * weight) {scored}, 0), {sums}, {weighted} "
         f"FROM {survivors} GROUP BY ALL ORDER BY ALL"
     )
     width = len(measures)
@@ -225,7 +226,7 @@ def _examples(figures: Figures, found: Survey, rows: Any) -> None:
             show(f"What {charter} asks for more than others", f"SELECT {columns} FROM documents WHERE id IN ({alone})")
     show(
         "Near the threshold: kept, though it speaks of harm",
-        f"SELECT {columns} FROM documents WHERE harm IS NOT NULL ORDER BY {_MOST_TOPICAL} DESC, id LIMIT 2",
+        f"SELECT {columns} FROM documents WHERE prosocial IS NOT NULL ORDER BY {_MOST_TOPICAL} DESC, id LIMIT 2",
     )
     for why, harmful in (("Left out for harm", "> 0"), ("Left out for other reasons", "= 0")):
         show(
@@ -240,14 +241,15 @@ def _count(condition: str) -> str:
     return f"len(list_filter(reasons, lambda reason: {condition}))"
 
 
-def _veil(harm: dict[str, dict[str, float]] | None, left_out: bool) -> str:
+def _veil(harm: dict[str, dict[str, float | None]] | None, left_out: bool) -> str:
     """What a reader should know before the words are shown; empty where they can be shown at once."""
     if not harm:
         return "not scored for harm" if left_out else ""
-    name, values = max(harm.items(), key=lambda item: (item[1]["toxic"], item[1]["topical"]))
-    if values["toxic"] >= 0.1:
-        return f"may enact {name.replace('_', ' ')} ({values['toxic']:.2f})"
-    name, values = max(harm.items(), key=lambda item: item[1]["topical"])
-    if values["topical"] >= 0.3:
-        return f"speaks of {name.replace('_', ' ')} ({values['topical']:.2f})"
+    toxic, topical = ({name: values[kind] or 0.0 for name, values in harm.items()} for kind in ("toxic", "topical"))
+    name = max(harm, key=lambda name: (toxic[name], topical[name]))
+    if toxic[name] >= 0.1:
+        return f"may enact {name.replace('_', ' ')} ({toxic[name]:.2f})"
+    name = max(harm, key=lambda name: topical[name])
+    if topical[name] >= 0.3:
+        return f"speaks of {name.replace('_', ' ')} ({topical[name]:.2f})"
     return "left out of the corpus" if left_out else ""

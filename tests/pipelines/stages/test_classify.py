@@ -5,6 +5,7 @@ import pytest
 from florilegium.classifiers import load
 from florilegium.pipelines.stages.classify import Classify
 from florilegium.schemas.document import HARM, PROSOCIAL_SCORES
+from florilegium.schemas.errors import ModelError
 from florilegium.schemas.recipe import ClassifyOptions
 from florilegium.schemas.taxonomy import HARMS, PROSOCIAL
 
@@ -23,6 +24,13 @@ SCHEMA = pa.schema([(name, pa.string()) for name in ("text", "language", "error"
 
 @pytest.fixture(scope="module")
 def stage() -> Classify:
+    stage = Classify(ClassifyOptions(harm=[]))
+    stage.setup()
+    return stage
+
+
+@pytest.fixture(scope="module")
+def tongues() -> Classify:
     stage = Classify(ClassifyOptions())
     stage.setup()
     return stage
@@ -77,7 +85,66 @@ def test_applied_twice_it_is_the_same(stage: Classify) -> None:
 
 def test_identity_names_version_options_and_model(stage: Classify) -> None:
     assert stage.identity() == {
-        "version": "classify.v3",
-        "options": '{"model":"prosocial"}',
+        "version": "classify.v4",
+        "options": '{"model":"prosocial","harm":[]}',
         "model": load("prosocial").digest,
+        "harm": "",
     }
+    both = f"{load('harm-de').digest} {load('harm-zh').digest}"
+    assert Classify(ClassifyOptions()).identity()["harm"] == both
+
+
+TONGUES: list[dict[str, Any]] = [
+    *ROWS,
+    {"text": "Diese Leute sind Abschaum und gehören alle abgeschoben, das Pack!", "language": "de", "error": None},
+    {"text": " \n", "language": "de", "error": None},
+    {"text": "面团要放在温暖的地方发酵一个小时。", "language": "zh", "error": None},
+    {"text": "Un jour de pluie.", "language": "fr", "error": None},
+    {"text": "Später gescheitert.", "language": "de", "error": "normalize.failed"},
+]
+
+
+def known(harm: dict[str, dict[str, float | None]]) -> set[str]:
+    return {f"{name}.{kind}" for name, kinds in harm.items() for kind, value in kinds.items() if value is not None}
+
+
+def test_other_languages_get_the_ranks_that_their_models_know(stage: Classify, tongues: Classify) -> None:
+    alone, result = stage.apply(batch(TONGUES)).to_pylist(), tongues.apply(batch(TONGUES))
+    result.validate(full=True)
+    rows = result.to_pylist()
+    for row, name, leaves in (
+        (1, "harm-de", {"hate.toxic", "harassment.toxic"}),
+        (7, "harm-de", {"hate.toxic", "harassment.toxic"}),
+        (9, "harm-zh", {"hate.toxic"}),
+    ):
+        model = load(name)
+        assert rows[row]["scored_by"] == f"{name}@{model.digest[:8]}"
+        assert rows[row]["quality"] is None
+        assert rows[row]["prosocial"] is None
+        assert known(rows[row]["harm"]) == leaves
+        toxic = model.score([TONGUES[row]["text"]]).toxic[0]
+        for harm in (leaf.split(".")[0] for leaf in leaves):
+            assert rows[row]["harm"][harm]["toxic"] == toxic[HARMS.index(harm)]
+    assert rows[7]["harm"]["hate"]["toxic"] > 0.5 > 0.3 > rows[1]["harm"]["hate"]["toxic"]
+    for row in (0, 2, 3, 4, 5, 6, 8, 10, 11):  # English, failed, empty, without a language, French
+        assert rows[row] == alone[row]
+
+
+def test_neighbours_do_not_matter_to_ranks(tongues: Classify) -> None:
+    whole = tongues.apply(batch(TONGUES))
+    for row in range(len(TONGUES)):
+        assert tongues.apply(batch(TONGUES[row : row + 1])).to_pylist() == whole.slice(row, 1).to_pylist()
+    assert tongues.apply(whole).equals(whole)
+    assert tongues.apply(batch([])).schema == whole.schema
+
+
+def test_a_model_of_two_tongues_or_of_the_wrong_kind_is_refused() -> None:
+    for options, message in (
+        (ClassifyOptions(harm=["harm-de", "harm-de"]), "harm-de and harm-de both read 'de'; leave harm-de out"),
+        (ClassifyOptions(harm=["prosocial"]), "prosocial: is no harm model"),
+        (ClassifyOptions(model="harm-de", harm=[]), "harm-de: knows harms alone"),
+        (ClassifyOptions(harm=["harm-fr"]), "harm-fr: no such model"),
+    ):
+        for ask in (Classify(options).identity, Classify(options).setup):
+            with pytest.raises(ModelError, match=message):
+                ask()
