@@ -165,21 +165,19 @@ def load_scorer(name: str) -> "Classifier | Cascade":
 def check_harm_models(model: str, names: Sequence[str]) -> list[str]:
     """The digests of the harm models that go with a model, in their order; nothing is loaded.
 
-    Raises `ModelError` where one is no harm model, where two read one language, or the model itself does.
+    Raises `ModelError` where one is no harm model, or where two read one language.
     """
     header, _ = read_header(model)
     if header.get("kind") == "harm":
         raise ModelError(f"{model}: knows harms alone; name it under `stages.classify.harm`, and a student as `model`")
-    languages, digests = [header["languages"]], []
+    digests: list[str] = []
+    taken: dict[str, str] = {}
     for name in names:
         header, stated = read_header(name)
         if header.get("kind") != "harm":
             raise ModelError(f"{name}: is no harm model; `stages.classify.harm` takes those alone")
-        languages.append(header["languages"])
         digests.append(stated)
-    taken: dict[str, str] = {}
-    for name, read in zip((model, *names), languages, strict=True):
-        for language in read:
+        for language in header["languages"]:
             if language in taken:
                 message = f"stages.classify.harm: {taken[language]} and {name} both read {language!r}"
                 raise ModelError(f"{message}; leave {name} out of the list")

@@ -226,7 +226,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], str, bytes]:
         raise ModelError(f"{message}; name a shipped one or a folder that `florilegium train` wrote") from error
     except (ValueError, AttributeError, TypeError) as error:
         raise ModelError(f"{folder / 'model.json'}: not a header in JSON ({error}); install it again") from error
-    expected = {"format": FORMAT_VERSION, "taxonomy_version": TAXONOMY_VERSION, "tokens": TOKENS_VERSION}
+    expected = {"format": FORMAT_VERSION, "tokens": TOKENS_VERSION}
+    if not _is_harm(header):  # which needs no more of a taxonomy than its harms
+        expected["taxonomy_version"] = TAXONOMY_VERSION
     for key, value in expected.items():
         if header.get(key) != value:
             message = f"{folder / 'model.json'}: {key} is {header.get(key)!r}, this version reads {value!r}"

@@ -104,7 +104,7 @@ class Classify:
     def _ranked(self, batch: pa.RecordBatch) -> list[_Ranked]:
         found = []
         for model in self.harm_models:
-            rows = _rows(batch, model.languages)
+            rows = _rows(batch, [language for language in model.languages if language not in self.classifier.languages])
             if len(rows):
                 scores = model.score(_texts(batch, rows))
                 found.append(_Ranked(model, rows[scores.valid], scores.toxic[scores.valid]))

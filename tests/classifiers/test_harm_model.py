@@ -135,7 +135,6 @@ def rewrite(folder: Path, **changes: object) -> None:
             {"calibration": [{"output": "hate>=2", "slope": 1, "intercept": 0}]},
             "outputs, calibration and labels differ",
         ),
-        ({"taxonomy_version": 9}, "taxonomy_version is 9"),
         ({"kind": "student"}, "its outputs are not the taxonomy's"),
     ],
 )

@@ -1,11 +1,16 @@
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from florilegium.classifiers import load
+from florilegium.classifiers.student import MODELS
 from florilegium.pipelines.stages.classify import Classify
 from florilegium.schemas.document import HARM, PROSOCIAL_SCORES
 from florilegium.schemas.errors import ModelError
+from florilegium.schemas.hashing import digest
 from florilegium.schemas.recipe import ClassifyOptions
 from florilegium.schemas.taxonomy import HARMS, PROSOCIAL
 
@@ -148,3 +153,30 @@ def test_a_model_of_two_tongues_or_of_the_wrong_kind_is_refused() -> None:
         for ask in (Classify(options).identity, Classify(options).setup):
             with pytest.raises(ModelError, match=message):
                 ask()
+
+
+def rewritten(name: str, folder: Path, **values: object) -> Path:
+    """A copy of a shipped model whose header says something else."""
+    shutil.copytree(MODELS / name, folder)
+    header = {**json.loads((folder / "model.json").read_text()), **values}
+    header.pop("digest")
+    (folder / "model.json").write_text(json.dumps({**header, "digest": digest(header)}))
+    return folder
+
+
+def test_a_model_that_reads_the_language_itself_goes_first(tmp_path: Path) -> None:
+    model = rewritten("prosocial", tmp_path / "both", languages=["en", "de"])
+    stage = Classify(ClassifyOptions(model=str(model), harm=["harm-de", "harm-zh"]))
+    rows = stage.apply(batch(TONGUES)).to_pylist()
+    assert {row["scored_by"].split("@")[0] for row in rows if row["language"] == "de" and row["scored_by"]} == {
+        "prosocial"
+    }
+    assert "harm-zh" in {(row["scored_by"] or "@").split("@")[0] for row in rows}
+
+
+def test_a_harm_model_needs_no_more_of_a_taxonomy_than_its_harms(tmp_path: Path) -> None:
+    other = rewritten("harm-de", tmp_path / "other", taxonomy_version="thirteen")
+    text = TONGUES[7]["text"]
+    assert (load(other).score([text]).toxic == load("harm-de").score([text]).toxic).all()
+    with pytest.raises(ModelError, match="taxonomy_version is 'thirteen'"):
+        load(rewritten("prosocial", tmp_path / "student", taxonomy_version="thirteen"))
