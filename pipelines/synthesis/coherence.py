@@ -27,7 +27,7 @@ WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?")
 SENTENCE = re.compile(r"(?<![.!?…])[.!?…]++[\"”’')]*+\s+")
 STEM = 4  # letters by which two words are taken for one
 MOST_BROKEN, MOST_REPEATED, MOST_EVERYWHERE, MOST_ASTRAY = 0.035, 0.2, 0.35, 0.45
-TIMES_UNKNOWN = 10  # as many unknown words as in the composer's lines: another vocabulary moves both
+MOST_UNKNOWN, TIMES_UNKNOWN = 0.1, 10  # or as many unknown words as in the composer's lines, with a small vocabulary
 
 
 def _words(text: str) -> frozenset[str]:
@@ -150,7 +150,7 @@ def incoherence(parts: Sequence[str]) -> str:
         return f"{found.repeated:.0%} of the pairs of words are repeats"
     if found.everywhere > MOST_EVERYWHERE:
         return f"one word is {found.everywhere:.0%} of what is said"
-    if found.unknown > TIMES_UNKNOWN * _usual_unknown():
+    if found.unknown > max(MOST_UNKNOWN, TIMES_UNKNOWN * _usual_unknown()):
         return f"{found.unknown:.0%} of the words are unknown"
     if found.astray > MOST_ASTRAY and found.astray_turns > 1:
         return f"{found.astray_turns} turns or sentences have no thread to those before"

@@ -102,7 +102,7 @@ def check_numbers(row: dict[str, Any]) -> None:
     assert all(math.isfinite(value) and value >= 0 for value in statistics.values() if value is not None)
     scores = [
         *(row["prosocial"] or {}).values(),
-        *(kind for harm in (row["harm"] or {}).values() for kind in harm.values()),
+        *(kind for harm in (row["harm"] or {}).values() for kind in harm.values() if kind is not None),
     ]
     assert all(0 <= score <= 1 for score in [*scores, row["quality"] or 0, row["language_confidence"] or 0])
 
