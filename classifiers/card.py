@@ -1,15 +1,26 @@
 """A model's card: written from the header it describes, so that figures and text cannot part."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from ..schemas.taxonomy import HARMS, PROSOCIAL
 
-__all__ = ["render_card", "render_cascade_card"]
+__all__ = ["heading", "render_card", "render_cascade_card"]
 
 FIGURES = (
     "| | rows | prosocial ROC-AUC | AP | ECE | harm ROC-AUC | ECE | quality ≥ 3 ROC-AUC |",
     "|---|---|---|---|---|---|---|---|",
 )
+
+
+def heading(header: dict[str, Any], summary: str) -> Iterator[str]:
+    """Lines that begin the card of any model: what it is, and how to know it again."""
+    yield from (f"# {header['name']} {header['version']}", "", summary, "")
+    yield (
+        f"- digest `{header['digest']}`, taxonomy version {header['taxonomy_version']}, "
+        f"tokeniser `{header['tokens']}`, languages: {', '.join(header['languages'])}"
+    )
+    yield from (f"- `{name}` SHA-256 `{value}`" for name, value in header["files"].items())
 
 
 def render_card(header: dict[str, Any]) -> str:
@@ -18,16 +29,11 @@ def render_card(header: dict[str, Any]) -> str:
     description = training["parameters"]["card"]
     from_all, shares = _few(header)
     lines = [
-        f"# {header['name']} {header['version']}",
-        "",
-        description["summary"],
-        "",
-        f"- digest `{header['digest']}`, taxonomy version {header['taxonomy_version']}, "
-        f"tokeniser `{header['tokens']}`, languages: {', '.join(header['languages'])}",
-        *(f"- `{name}` SHA-256 `{value}`" for name, value in header["files"].items()),
+        *heading(header, description["summary"]),
         *_sources(training),
         f"- {training['words']:,} words and {training['features'] - training['words']:,} word pairs, each found in "
-        f"at least {training['parameters']['minimum_documents']} documents",
+        f"at least {training['parameters']['minimum_documents']} documents"
+        + (", or one that is in another spelling" if training["parameters"].get("spellings") else ""),
         "",
         "## Outputs",
         "",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .card import heading
+
 __all__ = ["render_harm_card"]
 
 UNITS = {
@@ -17,13 +19,7 @@ def render_harm_card(header: dict[str, Any]) -> str:
     training, parameters = header["training"], header["training"]["parameters"]
     description, rows = parameters["card"], training["set_rows"]
     lines = [
-        f"# {header['name']} {header['version']}",
-        "",
-        description["summary"],
-        "",
-        f"- digest `{header['digest']}`, taxonomy version {header['taxonomy_version']}, "
-        f"tokeniser `{header['tokens']}`, languages: {', '.join(header['languages'])}",
-        *(f"- `{name}` SHA-256 `{value}`" for name, value in header["files"].items()),
+        *heading(header, description["summary"]),
         f"- {rows['train']:,} rows of {_listed([item['file'] for item in parameters['sets']])} teach, "
         f"{rows['dev']:,} set slopes and thresholds, {rows['test']:,} are measured",
         *_further(training),
