@@ -14,7 +14,6 @@ lies in `student/` where it is no shipped one; the encoder is named with the dig
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from .calibration import OUTPUTS, QUALITY_GRADES, Calibration
 from .encoder import Encoder, check_installed, load_encoder
 from .finetune import Adapter
 from .semantic import Heads, read_documents, score_documents
-from .student import Classifier, Model, Scores, Texts, as_strings, load, raise_harms, rounded_scores
+from .student import Classifier, Model, Scores, Texts, as_strings, load, raise_harms, rounded_scores, write_model
 
 __all__ = ["KIND", "LOGIT_EDGE", "Cascade", "Gate", "composite_labels", "load_cascade", "logits", "write_cascade"]
 
@@ -175,11 +174,7 @@ def write_cascade(
     folder: Path, header: dict[str, Any], payloads: dict[str, bytes], card: str, student: Path | None
 ) -> None:
     """Write a cascade's folder; `student` is a folder to be copied into it where the student is no shipped one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, payload in payloads.items():
-        (folder / name).write_bytes(payload)
-    (folder / "model.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "README.md").write_text(card, "utf-8")
+    write_model(folder, header, payloads, card)
     if student is not None:
         (folder / "student").mkdir(exist_ok=True)
         for name in ("model.ftz", "model.json", "README.md"):

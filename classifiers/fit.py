@@ -118,7 +118,9 @@ def fit(
     cells = np.sort(rows * (len(words) + buckets) + found.indices)
     cells = cells[np.diff(cells, prepend=-1) != 0]
     rows, columns = np.divmod(cells, len(words) + buckets)
-    once = np.unique(document[rows] * (len(words) + buckets) + columns) % (len(words) + buckets)
+    once = columns
+    if rewritten:  # the lines of a document are found in one
+        once = np.unique(document[rows] * (len(words) + buckets) + columns) % (len(words) + buckets)
     frequency = np.bincount(once, minlength=len(words) + buckets)
     frequent = np.flatnonzero(frequency >= minimum_documents)
     place = np.full(len(frequency), -1, np.int32)

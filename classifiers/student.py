@@ -14,7 +14,7 @@ import hashlib
 import json
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -50,6 +50,7 @@ __all__ = [
     "read_header",
     "rounded_scores",
     "stated_digest",
+    "write_model",
 ]
 
 FORMAT_VERSION = 1
@@ -200,6 +201,15 @@ def read_header(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
     """Header and digest of a model, its files checked as `load` checks them and not read further."""
     header, stated, _ = _read(_folder(name_or_path))
     return header, stated
+
+
+def write_model(folder: Path, header: dict[str, Any], payloads: Mapping[str, bytes], card: str) -> None:
+    """Write a model's folder: its files, the header with its digest, and the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, payload in payloads.items():
+        (folder / name).write_bytes(payload)
+    (folder / "model.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "README.md").write_text(card, "utf-8")
 
 
 def _folder(name_or_path: str | Path) -> Path:

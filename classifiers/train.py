@@ -38,6 +38,7 @@ from .agreement import disagreements
 from .alike import AlikePairs, alike_pairs, read_alike
 from .calibration import OUTPUTS, QUALITY_GRADES, expected_calibration_error, fit_calibration, fit_labels
 from .card import render_card
+from .configs import CONFIGS
 from .evaluate import average_precision, roc_auc
 from .fasttext_file import parse, window_logits
 from .fit import LinearModel, fit
@@ -45,7 +46,7 @@ from .labelled import HIGHEST, mean_grades
 from .labelled_sets import LabelledRows, LabelledSet, read_contrasts, read_labelled_sets
 from .pseudo_labels import Distillation, PseudoLabels, read_pseudo_labels
 from .spellings import Spellings, read_spellings
-from .student import FORMAT_VERSION
+from .student import FORMAT_VERSION, write_model
 from .tokens import TOKENS_VERSION, tokenize
 from .voices import Voices, read_voices
 from .word_vectors import WordVectors, read_word_vectors
@@ -71,7 +72,6 @@ __all__ = [
     "train_any",
 ]
 
-CONFIGS = Path(__file__).parent / "configs"
 DIMENSIONS = (*PROSOCIAL, *HARMS, "quality")
 FEW_POSITIVES = 20  # below which training says so
 MANY, NEARLY_ALL, SELDOM = 30, 0.9, 0.2  # documents of a source, shares of positives in it and elsewhere
@@ -310,12 +310,8 @@ def train(
         },
         "metrics": figures(gold, _held_out(gold, inputs, folds)),
     }
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.ftz").write_bytes(payload)
     header["digest"] = digest(header)
-    (folder / "model.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "README.md").write_text(render_card(header), "utf-8")
+    write_model(Path(output), header, {"model.ftz": payload}, render_card(header))
     return header
 
 

@@ -14,7 +14,6 @@ since a good page that is rejected costs more than a bad one that is kept. A tex
 first of them.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -31,20 +30,20 @@ from ..schemas.errors import InputError
 from ..schemas.hashing import digest
 from ..schemas.taxonomy import HARMS, TAXONOMY_VERSION
 from .calibration import fit_labels
+from .configs import CONFIGS
 from .fasttext_file import parse
 from .fit import fit
 from .harm_card import render_harm_card
 from .harm_model import ranks, worst_windows
 from .labelled_sets import LabelledRows, LabelledSet, Rule, read_contrasts, read_labelled_sets
 from .measures import Ranking, interval, resample
-from .student import FORMAT_VERSION
+from .student import FORMAT_VERSION, write_model
 from .tokens import TOKENS_VERSION
 from .train import CardText
 from .units import Units, read_lines
 
 __all__ = ["HarmConfig", "train_harm"]
 
-CONFIGS = Path(__file__).parent / "configs"
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Say = Callable[[str], None]
 FEW = 20  # rows of each kind that a label needs
@@ -197,12 +196,8 @@ def train_harm(
             Path(sets),
         ),
     }
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.ftz").write_bytes(payload)
     header["digest"] = digest(header)
-    (folder / "model.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "README.md").write_text(render_harm_card(header), "utf-8")
+    write_model(Path(output), header, {"model.ftz": payload}, render_harm_card(header))
     return header
 
 

@@ -25,10 +25,10 @@ import pyarrow.compute as pc
 
 from ..classifiers.alike import capitalised
 from ..classifiers.audit import about, dialect_pairs, load_suite
+from ..classifiers.configs import CONFIGS
 from ..classifiers.measures import interval, resample
 from ..classifiers.spellings import read_spellings
 from ..classifiers.tokens import tokenize
-from ..classifiers.train import CONFIGS
 from ..classifiers.voices import READ, changed, read_voices
 from ..schemas.charter import Charter
 from ..schemas.document import GRID

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from florilegium.classifiers.alike import alike_pairs, read_alike
 from florilegium.classifiers.audit import load_suite
+from florilegium.classifiers.configs import CONFIGS
 from florilegium.classifiers.labelled import read_labelled
 from florilegium.classifiers.tokens import tokenize
-from florilegium.classifiers.train import CONFIGS
 from florilegium.pipelines.fairness import shipped_pairs
 from florilegium.schemas.errors import RecipeError
 

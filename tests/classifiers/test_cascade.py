@@ -113,30 +113,27 @@ def test_the_stage_names_who_had_the_last_word(cascade: Cascade) -> None:
     assert stage.apply(stage.apply(batch)).equals(stage.apply(batch))
 
 
-def test_without_the_packages_a_cascade_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def write_header(folder: Path, **values: object) -> None:
     header = {
         "format": FORMAT_VERSION,
         "kind": "cascade",
         "taxonomy_version": TAXONOMY_VERSION,
         "tokens": TOKENS_VERSION,
         "outputs": list(OUTPUTS),
+        **values,
     }
-    (tmp_path / "model.json").write_text(json.dumps({**header, "digest": digest(header)}))
+    (folder / "model.json").write_text(json.dumps({**header, "digest": digest(header)}))
+
+
+def test_without_the_packages_a_cascade_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_header(tmp_path)
     monkeypatch.setattr(encoder_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"florilegium\[semantic\]"):
         load(tmp_path)
 
 
 def test_a_folder_without_heads_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    header = {
-        "format": FORMAT_VERSION,
-        "kind": "cascade",
-        "taxonomy_version": TAXONOMY_VERSION,
-        "tokens": TOKENS_VERSION,
-        "outputs": list(OUTPUTS),
-        "files": {},
-    }
-    (tmp_path / "model.json").write_text(json.dumps({**header, "digest": digest(header)}))
+    write_header(tmp_path, files={})
     monkeypatch.setattr(encoder_module.importlib.util, "find_spec", lambda name: name)  # nothing is read by a package
     with pytest.raises(ModelError, match=r"model\.json: lists no heads\.safetensors .* install the model again"):
         load(tmp_path)

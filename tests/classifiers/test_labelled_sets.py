@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from florilegium.classifiers.configs import CONFIGS
 from florilegium.classifiers.labelled_sets import LabelledSet, read_contrasts, read_labelled_sets
 from florilegium.classifiers.tokens import tokenize
-from florilegium.classifiers.train import CONFIGS, LABELS
+from florilegium.classifiers.train import LABELS
 from florilegium.schemas.errors import InputError, RecipeError
 
 MAP = pa.map_(pa.string(), pa.float64())

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from florilegium.classifiers.configs import CONFIGS
 from florilegium.classifiers.fasttext_file import parse, window_logits
 from florilegium.classifiers.fit import COMMON, fit
 from florilegium.classifiers.spellings import Spellings, read_spellings
 from florilegium.classifiers.tokens import tokenize
-from florilegium.classifiers.train import CONFIGS
 from florilegium.schemas.arrays import string_buffers
 from florilegium.schemas.errors import RecipeError
 

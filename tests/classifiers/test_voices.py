@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 import yaml
 from florilegium.classifiers.audit import load_suite
+from florilegium.classifiers.configs import CONFIGS
 from florilegium.classifiers.fasttext_file import parse, window_logits
 from florilegium.classifiers.fit import fit
-from florilegium.classifiers.train import CONFIGS
 from florilegium.classifiers.voices import READ, Voices, read_voices
 from florilegium.schemas.arrays import string_buffers
 from florilegium.schemas.errors import RecipeError
