@@ -49,6 +49,7 @@ def serve(server: Server, port: int = 0) -> Iterator[Server]:
     class Handler(ChatHandler):
         protocol_version = "HTTP/1.1"
         hanging = server.hanging
+        under_way = False  # whether a request is being answered
 
         def do_POST(self) -> None:
             body = self.asked()
@@ -59,11 +60,21 @@ def serve(server: Server, port: int = 0) -> Iterator[Server]:
                      "path": self.path}
                 )  # fmt: skip
                 self._count(1)
+            self.under_way = True
             try:
                 time.sleep(server.latency)
                 self._answer(number, server.fault(number), body)
             finally:
-                with lock:
+                self._leave()
+
+        def answer(self, status: int, body: str, headers: dict[str, str] | None = None, length: int = -1) -> None:
+            self._leave()  # before the client can know, and ask again while this thread waits for its turn
+            super().answer(status, body, headers, length)
+
+        def _leave(self) -> None:
+            with lock:
+                if self.under_way:
+                    self.under_way = False
                     self._count(-1)
 
         def _count(self, more: int) -> None:
