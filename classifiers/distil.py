@@ -28,12 +28,12 @@ import pyarrow.parquet as pq
 
 from ..schemas.errors import FlorilegiumError, InputError, RecipeError
 from .encoder import load_encoder, passages
-from .finetune import Lesson, Tuning, expected, fine_tune_cached
+from .finetune import Lesson, Tuning, fine_tune_cached
 from .pseudo_labels import PseudoLabels, Teacher, write_pseudo_labels
-from .semantic import fit_heads, score_documents
+from .semantic import expected, fit_heads, score_documents
 from .tokens import tokenize
 from .train import LABELS, PlainStudents, TrainConfig, config_path, data_digest, plain_students, read_config
-from .train_cascade import document_features, read_cached
+from .train_cascade import read_cached
 
 __all__ = ["distil", "main", "read_pool"]
 
@@ -92,7 +92,8 @@ def distil(
     known = plain_students(config, data, sets)
     pool = read_pool(documents, settings.rows, settings.window, set(known.gold.ids), set(known.lines))
     ids, texts, lines = (list(column) for column in zip(*pool, strict=True))
-    reading = _Reading(known, [*known.gold.texts.to_pylist(), *known.further.texts], texts, settings.window, say, cache)
+    firsts = [passages(text, settings.window, 1)[0] for text in (*known.gold.texts.to_pylist(), *known.further.texts)]
+    reading = _Reading(known, firsts, texts, settings.window, say, cache)
     targets = np.zeros((config.folds + 1, len(lines), len(LABELS)), np.float32)
     for teacher in settings.teachers:
         label = _heads_of(teacher, reading) if teacher.tuning is None else _tuned(teacher, teacher.tuning, reading)
@@ -119,7 +120,7 @@ class _Reading:
     """What teachers read."""
 
     known: PlainStudents
-    annotated: list[str]  # texts of `known`, those of the sets too
+    firsts: list[str]  # passages of the annotated documents and of the sets' rows
     texts: list[str]  # to be labelled
     window: int
     say: Say
@@ -129,29 +130,31 @@ class _Reading:
 def _heads_of(teacher: Teacher, reading: _Reading) -> Callable[[int], Matrix]:
     """What heads that leave a fold out say of the texts, (texts, labels)."""
     known, window, say, cache = reading.known, reading.window, reading.say, reading.cache
-    encoder = load_encoder(teacher.encoder, teacher.tokens, teacher.layers)
-    features = document_features(*read_cached(encoder, reading.annotated, window, teacher.passages, say, cache))
+    encoder = load_encoder(teacher.encoder, teacher.tokens, teacher.layers).halved()
+    features, _ = read_cached(encoder, reading.firsts, window, 1, say, cache)
     read, counts = read_cached(encoder, reading.texts, window, 1, say, cache)
 
     def label(fold: int) -> Matrix:
         rows = known.rows_without(fold)
         heads = fit_heads(features[rows], known.targets[rows], LABELS, known.importance[rows], teacher.ridge)
-        return score_documents(heads, read, counts)
+        return expected(score_documents(heads, read, counts), LABELS)
 
     return label
 
 
 def _tuned(teacher: Teacher, tuning: Tuning, reading: _Reading) -> Callable[[int], Matrix]:
     """What an encoder that was fine-tuned without a fold says of the texts, (texts, labels)."""
-    known, window, say, cache = reading.known, reading.window, reading.say, reading.cache
-    firsts = [passages(text, window, teacher.passages)[0] for text in reading.annotated]
+    known, firsts, window, say, cache = reading.known, reading.firsts, reading.window, reading.say, reading.cache
+    plain = load_encoder(teacher.encoder, teacher.tokens, layers=True).halved()
+    features, _ = read_cached(plain, firsts, window, 1, say, cache)
 
     def label(fold: int) -> Matrix:
         rows = known.rows_without(fold)
         encoder = load_encoder(teacher.encoder, teacher.tokens, layers=True)
-        lesson = Lesson([firsts[row] for row in rows], known.targets[rows], LABELS, known.importance[rows])
+        texts = [firsts[row] for row in rows]
+        lesson = Lesson(texts, known.targets[rows], LABELS, known.importance[rows], features[rows])
         tuned = fine_tune_cached(encoder, lesson, tuning, say, cache)
-        read, counts = read_cached(tuned.adapter.apply(encoder), reading.texts, window, 1, say, cache)
+        read, counts = read_cached(tuned.adapter.apply(encoder).halved(), reading.texts, window, 1, say, cache)
         return expected(score_documents(tuned.heads, read, counts), LABELS)
 
     return label

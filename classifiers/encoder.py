@@ -18,12 +18,13 @@ changes of one.
 import hashlib
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..schemas.errors import MissingExtraError, ModelError
+from ..schemas.hashing import digest
 
 __all__ = ["EXTRA", "Encoder", "check_installed", "load_encoder", "pad", "passages"]
 
@@ -92,6 +93,18 @@ class Encoder:
                 found[chosen] = values[: len(chosen)]
         assert found is not None
         return found
+
+    def halved(self) -> "Encoder":
+        """The same in half precision, changed for good, where its device is faster with it; else as it is.
+
+        Features then differ by a few hundredths: for what is learned or labelled once, not for scores.
+        """
+        import torch  # type: ignore[import-not-found]
+
+        if self.device != "cuda" and not _has_tiles():
+            return self
+        self.transformer.to(torch.bfloat16)
+        return replace(self, digest=digest([self.digest, "bfloat16"]))
 
     def _forward(self, tokenised: Sequence[Sequence[int]], length: int, rows: int) -> Floats:
         import torch  # type: ignore[import-not-found]
@@ -175,12 +188,19 @@ def _place(name: str) -> str:
 
 def _digest(model: Any) -> str:
     """SHA-256 over names, shapes and values of all tensors."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+        found.update(f"{name} {values.dtype} {values.shape}\n".encode())
+        found.update(values.tobytes())
+    return found.hexdigest()
+
+
+def _has_tiles() -> bool:
+    """Whether the processor multiplies matrices of half precision in tiles (AMX), at four times the speed of others."""
+    import torch  # type: ignore[import-not-found]
+
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
 def _line(error: Exception) -> str:

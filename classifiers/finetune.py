@@ -3,13 +3,15 @@
 Trained whole, an encoder of 22 million weights has to be shipped whole. Here each linear layer W becomes W + B A, with
 A and B of a small rank (LoRA, Hu et al. 2021, arXiv 2106.09685): the change is a few megabytes beside the encoder that
 everybody has, and W + B A is one matrix again when it is used. The heads take the mean over tokens of every layer's
-output, as those of semantic.py do, and say logits.
+output, as those of semantic.py do, and begin as those: from heads that say nothing, learning first unsettles what the
+encoder knows (Kumar et al. 2022, arXiv 2202.10054; README.md has both figures).
 
-A label's target is a share: a prosocial grade divided by the highest, else a probability. Labels that a row does not
-know cost nothing there. The same rows and seed give the same bytes on one device; others round differently. Two cores
-need some ten minutes for a pass of MiniLM over the documents of the shipped models; README.md says what a GPU took.
+Labels that a row does not know cost nothing there. The same rows and seed give the same bytes on one device; others
+round differently. A GPU, or a processor with tiles for it (AMX), learns from half-precision copies of the weights that
+do not change; README.md says how long that takes.
 """
 
+import copy
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,17 +25,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..schemas.errors import ModelError
 from ..schemas.hashing import digest
-from ..schemas.taxonomy import PROSOCIAL, load_taxonomy
 from .encoder import Encoder, pad
-from .semantic import Heads
+from .semantic import Heads, fit_heads, moments, shares
 
-__all__ = ["Adapter", "Lesson", "Tuned", "Tuning", "expected", "fine_tune", "fine_tune_cached"]
+__all__ = ["Adapter", "Lesson", "Tuned", "Tuning", "fine_tune", "fine_tune_cached"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Say = Callable[[str], None]
 SORTED_TOGETHER = 16  # batches whose rows are sorted by length, so that little is padded
-MOST_MEASURED = 2_048  # rows from which the features' means and deviations are taken
 WARM_UP = 0.1  # of the steps, in which the rate rises; it falls to 0 in the others
 
 
@@ -43,10 +43,12 @@ class Tuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(default=16, ge=1)
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = Field(default=2, ge=1)
     batch: int = Field(default=32, ge=1)  # rows
-    rate: float = Field(default=1e-3, gt=0)  # of learning, for the low-rank changes
-    head_rate: float = Field(default=1e-3, gt=0)  # for the heads
+    rate: float = Field(default=5e-4, gt=0)  # of learning, for the low-rank changes
+    head_rate: float = Field(default=2e-4, gt=0)  # for the heads
+    ridge: float = Field(default=3.0, gt=0)  # of the heads that it begins with
+    tokens: int = Field(default=128, ge=16)  # of a passage that a step reads, from a place of chance
     decay: float = Field(default=0.01, ge=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)  # of the features that the heads see
     seed: int = 7
@@ -60,6 +62,7 @@ class Lesson:
     targets: Matrix  # (rows, labels), in the labels' units, NaN where unknown
     labels: Sequence[str]
     importance: Matrix  # (rows,) how much a row counts
+    features: Floats | None = None  # (rows, dim) of the passages by the encoder as it is; None: they are read
 
 
 @dataclass(frozen=True)
@@ -111,16 +114,6 @@ class Adapter:
         return replace(encoder, digest=digest([encoder.digest, hashlib.sha256(self.serialize()).hexdigest()]))
 
 
-def expected(logits: Matrix, labels: Sequence[str]) -> Matrix:
-    """What logits of heads say in the labels' units, (rows, labels): expected grades, for harms and quality shares."""
-    return _highest(labels) / (1.0 + np.exp(-logits))
-
-
-def _highest(labels: Sequence[str]) -> Matrix:
-    highest = max(load_taxonomy().prosocial_grades)
-    return np.array([highest if label.split(">=")[0] in PROSOCIAL else 1 for label in labels], np.float64)
-
-
 def fine_tune_cached(
     encoder: Encoder, lesson: Lesson, settings: Tuning, say: Say = lambda _: None, cache: str | Path | None = None
 ) -> Tuned:
@@ -150,35 +143,31 @@ def fine_tune(encoder: Encoder, lesson: Lesson, settings: Tuning, say: Say = lam
     """
     import torch  # type: ignore[import-not-found]
 
-    labels, targets, importance = lesson.labels, lesson.targets, lesson.importance
-    known = np.isfinite(targets)
-    shares = np.where(known, targets / _highest(labels), 0.0)
-    weights = known * importance[:, None]
-    means = np.clip((shares * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-9), 1e-3, 1 - 1e-3)
-    tokenised = encoder.tokenise(lesson.texts)
+    labels, known = tuple(lesson.labels), np.isfinite(lesson.targets)
+    wanted = np.where(known, shares(lesson.targets, labels), 0.0)
+    weights = known * lesson.importance[:, None]
     with _repeatable(encoder, settings.seed):
-        centre, scale = _moments(encoder, tokenised, np.flatnonzero(importance >= importance.max()))
-        heads = torch.nn.Linear(len(centre), len(labels)).to(encoder.device)
+        learner = _learner(encoder)
+        tokenised = learner.tokenise(lesson.texts)
+        features = learner.read(tokenised) if lesson.features is None else lesson.features
+        probe = fit_heads(features, lesson.targets, labels, lesson.importance, settings.ridge)
+        centre, scale = (values.astype(np.float32) for values in moments(features, lesson.importance))
+        heads = torch.nn.Linear(len(centre), len(labels)).to(learner.device)
         with torch.no_grad():
-            heads.weight.zero_()
-            heads.bias.copy_(torch.from_numpy(np.log(means / (1 - means))))
-        factors, hooks = _adapt(encoder, settings.rank)
-        try:
-            _descend(encoder, tokenised, shares, weights, factors, heads, centre, scale, settings, say)
-        finally:
-            for hook in hooks:
-                hook.remove()
-            encoder.model.eval()
+            heads.weight.copy_(torch.from_numpy(probe.weights * scale))
+            heads.bias.copy_(torch.from_numpy(probe.bias + probe.weights @ centre))
+        factors = _adapt(learner, settings.rank)
+        _descend(learner, tokenised, wanted, weights, factors, heads, centre, scale, settings, say)
     weight = _numbers(heads.weight).astype(np.float64) / scale
     bias = _numbers(heads.bias) - weight @ centre
     adapter = Adapter({name: (_numbers(up), _numbers(down)) for name, (up, down) in factors.items()})
-    return Tuned(adapter, Heads(tuple(labels), weight.astype(np.float32), bias.astype(np.float32)))
+    return Tuned(adapter, Heads(labels, weight.astype(np.float32), bias.astype(np.float32)))
 
 
 def _descend(
     encoder: Encoder,
     tokenised: Sequence[Sequence[int]],
-    shares: Matrix,
+    targets: Matrix,
     weights: Matrix,
     factors: dict[str, tuple[Any, Any]],
     heads: Any,
@@ -187,7 +176,7 @@ def _descend(
     settings: Tuning,
     say: Say,
 ) -> None:
-    """Gradient descent (AdamW) on the cross-entropy of the labels' shares, over the factors and the heads."""
+    """Gradient descent (AdamW) on the cross-entropy of `targets`, as shares, over the factors and the heads."""
     import torch  # type: ignore[import-not-found]
 
     functional, device = torch.nn.functional, encoder.device
@@ -202,15 +191,14 @@ def _descend(
         optimiser, lambda step: min((step + 1) / warm, (steps - step) / max(steps - warm, 1))
     )
     middle, width = (torch.from_numpy(values).to(device) for values in (centre, scale))
-    wanted, counted = (torch.from_numpy(values.astype(np.float32)) for values in (shares, weights))
-    encoder.model.train()
+    wanted, counted = (torch.from_numpy(values.astype(np.float32)) for values in (targets, weights))
     for epoch in range(settings.epochs):
-        for rows in _batches([len(row) for row in tokenised], settings.batch, settings.seed, epoch):
-            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-                features = encoder.means(*pad([tokenised[row] for row in rows]))
-                scores = heads(functional.dropout((features - middle) / width, settings.dropout))
+        parts = _parts(tokenised, settings.tokens, settings.seed, epoch)
+        for rows in _batches([len(part) for part in parts], settings.batch, settings.seed, epoch):
+            features = encoder.means(*pad([parts[row] for row in rows]))
+            scores = heads(functional.dropout((features - middle) / width, settings.dropout))
             losses = functional.binary_cross_entropy_with_logits(
-                scores.float(), wanted[rows].to(device), counted[rows].to(device), reduction="sum"
+                scores, wanted[rows].to(device), counted[rows].to(device), reduction="sum"
             )
             (losses / (settings.batch * wanted.shape[1])).backward()
             torch.nn.utils.clip_grad_norm_([*trained, *heads.parameters()], 1.0)
@@ -224,13 +212,14 @@ def _descend(
 def _repeatable(encoder: Encoder, seed: int) -> Iterator[None]:
     """Chance from the seed, and only kernels that add up in one order; whatever torch was set to comes back after."""
     import torch  # type: ignore[import-not-found]
-    from torch.nn.attention import SDPBackend, sdpa_kernel  # type: ignore[import-not-found]
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else a GPU's products differ from run to run
     before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH):
+        with torch.random.fork_rng():
             torch.manual_seed(seed)
             yield
     except RuntimeError as error:
@@ -240,14 +229,25 @@ def _repeatable(encoder: Encoder, seed: int) -> Iterator[None]:
         ) from error
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warned)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
-def _adapt(encoder: Encoder, rank: int) -> tuple[dict[str, tuple[Any, Any]], list[Any]]:
-    """Freeze the encoder and add to each linear layer's output what its two factors make of its input."""
+def _learner(encoder: Encoder) -> Encoder:
+    """A copy to learn with, in half precision where that is fast.
+
+    Attention is written out: fused kernels of processors are slower backwards, those of GPUs differ from run to run.
+    """
+    learner = replace(encoder, model=copy.deepcopy(encoder.model))
+    learner.transformer.set_attn_implementation("eager")
+    learner.model.requires_grad_(False)
+    return learner.halved()
+
+
+def _adapt(encoder: Encoder, rank: int) -> dict[str, tuple[Any, Any]]:
+    """Add to each linear layer's output what its two factors make of its input."""
     import torch  # type: ignore[import-not-found]
 
-    encoder.model.requires_grad_(False)
-    factors, hooks = {}, []
+    factors = {}
     for name, layer in encoder.transformer.named_modules():
         if isinstance(layer, torch.nn.Linear) and "pooler" not in name:
             down = torch.randn(rank, layer.in_features) / layer.in_features**0.5
@@ -256,18 +256,21 @@ def _adapt(encoder: Encoder, rank: int) -> tuple[dict[str, tuple[Any, Any]], lis
             factors[name] = pair
 
             def add(_: Any, inputs: Any, output: Any, pair: Any = pair) -> Any:
-                linear = torch.nn.functional.linear
-                return output + linear(linear(inputs[0], pair[1]), pair[0])
+                linear, (up, down) = torch.nn.functional.linear, (factor.to(output.dtype) for factor in pair)
+                return output + linear(linear(inputs[0], down), up)
 
-            hooks.append(layer.register_forward_hook(add))
-    return factors, hooks
+            layer.register_forward_hook(add)
+    return factors
 
 
-def _moments(encoder: Encoder, tokenised: Sequence[Sequence[int]], rows: Any) -> tuple[Floats, Floats]:
-    """Mean and deviation of features of some rows, (dim,) each, before anything is changed."""
-    chosen = rows[:: max(len(rows) // MOST_MEASURED, 1)]
-    values = encoder.read([tokenised[row] for row in chosen])
-    return values.mean(axis=0, dtype=np.float64).astype(np.float32), values.std(axis=0).astype(np.float32) + 1e-6
+def _parts(tokenised: Sequence[Sequence[int]], tokens: int, seed: int, epoch: int) -> list[list[int]]:
+    """Of each row at most so many tokens in a row, from a place of chance, between its first and its last."""
+    chance = np.random.default_rng([seed, epoch, 1])
+    starts = (chance.random(len(tokenised)) * [max(len(row) - tokens, 0) + 1 for row in tokenised]).astype(int)
+    return [
+        [row[0], *row[start + 1 : min(start + tokens, len(row)) - 1], row[-1]]
+        for row, start in zip(tokenised, starts.tolist(), strict=True)
+    ]
 
 
 def _batches(lengths: Sequence[int], size: int, seed: int, epoch: int) -> Iterator[list[int]]:

@@ -35,8 +35,7 @@ class Teacher(BaseModel):
     encoder: str = "minilm"  # or a name on the hub, or a folder
     tokens: int = Field(default=384, ge=16, le=512)  # of a passage
     layers: bool = True  # features of every layer
-    passages: int = Field(default=8, ge=1)  # of an annotated document at most
-    ridge: float = Field(default=1.0, gt=0)  # of heads on an encoder that is not fine-tuned
+    ridge: float = Field(default=3.0, gt=0)  # of heads on an encoder that is not fine-tuned
     tuning: Tuning | None = None
 
 

@@ -64,7 +64,7 @@ class CascadeConfig(BaseModel):
     layers: bool = True  # features of every layer, not only the sentence vector
     window: int = Field(default=1600, ge=200)  # characters of a passage
     passages: int = Field(default=8, ge=1)  # of a document at most
-    ridge: float = Field(default=1.0, gt=0)  # of heads on an encoder that is not fine-tuned
+    ridge: float = Field(default=3.0, gt=0)  # of heads on an encoder that is not fine-tuned
     tuning: Tuning | None = Field(default=None, exclude_if=lambda value: value is None)  # fine-tune it
     gate: GateShares = GateShares()
     card: CardText
@@ -227,12 +227,15 @@ def _tuned(
 ) -> tuple[Matrix, Heads, Adapter]:
     """Held-out scores of the annotated documents, (rows, labels), and heads and adapter of all rows."""
     firsts = [passages(text, config.window, config.passages)[0] for text in texts]
+    plain = load_encoder(config.encoder, config.tokens, layers=True).halved()
+    features, _ = read_cached(plain, firsts, config.window, 1, say, cache)
     annotated, further = np.arange(len(known.folds)), np.arange(len(known.folds), len(texts))
 
     def fitted(rows: np.ndarray[Any, Any]) -> tuple[Encoder, Tuned]:
         encoder = load_encoder(config.encoder, config.tokens, layers=True)
         chosen = np.append(rows, further)
-        lesson = Lesson([firsts[row] for row in chosen], known.targets[chosen], LABELS, known.importance[chosen])
+        texts_of = [firsts[row] for row in chosen]
+        lesson = Lesson(texts_of, known.targets[chosen], LABELS, known.importance[chosen], features[chosen])
         return encoder, fine_tune_cached(encoder, lesson, tuning, say, cache)
 
     scores = np.zeros((len(known.folds), len(LABELS)))

@@ -58,6 +58,15 @@ def test_vectors_depend_on_the_text_alone(minilm: Encoder) -> None:
         assert (minilm.features([TEXTS[place]])[0] == whole[place]).all()
 
 
+def test_half_precision_is_near_and_named_another(minilm: Encoder) -> None:
+    import torch  # type: ignore[import-not-found]
+
+    halved = load_encoder("minilm", 128, minilm.layers).halved()
+    changed = next(halved.transformer.parameters()).dtype == torch.bfloat16
+    assert changed == (halved.digest != minilm.digest)  # only where it is faster
+    np.testing.assert_allclose(halved.features(TEXTS), minilm.features(TEXTS), atol=0.05)
+
+
 def test_meaning_is_near(minilm: Encoder) -> None:
     if minilm.layers:
         pytest.skip("only the sentence vector was trained for it")

@@ -1,12 +1,13 @@
 """Fine-tuning, with the real encoder where it is installed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from florilegium.classifiers.encoder import Encoder, load_encoder
 from florilegium.classifiers.evaluate import roc_auc
-from florilegium.classifiers.finetune import Adapter, Lesson, Tuned, Tuning, expected, fine_tune, fine_tune_cached
+from florilegium.classifiers.finetune import Adapter, Lesson, Tuned, Tuning, fine_tune, fine_tune_cached
 from florilegium.schemas.errors import ModelError
 from pydantic import ValidationError
 
@@ -17,11 +18,6 @@ TEXTS = [f"{who} {what} {when}." for who in ("We", "They") for what in ("sat wit
 KIND = np.array(["sat" in text for text in TEXTS])
 TARGETS = np.column_stack([np.where(KIND, 3.0, 0.0), np.where(np.arange(20) % 3 == 0, np.nan, ~KIND)])
 LESSON = Lesson(TEXTS, TARGETS, LABELS, np.ones(20))
-
-
-def test_logits_become_grades_and_shares() -> None:
-    found = expected(np.array([[0.0, 0.0], [50.0, 50.0]]), LABELS)
-    np.testing.assert_allclose(found, [[1.5, 0.5], [3.0, 1.0]])
 
 
 def test_impossible_settings_are_refused() -> None:
@@ -74,6 +70,17 @@ def test_unknown_targets_and_unimportant_rows_teach_nothing(encoder: Encoder, tu
     found = fine_tune(encoder, Lesson(more, targets, LABELS, np.append(np.ones(20), 0.5)), SETTINGS)
     scores = found.heads.apply(found.adapter.apply(load_encoder("minilm", 32, layers=True)).features(TEXTS))
     assert roc_auc(KIND, scores[:, 0]) > 0.95
+
+
+def test_what_stands_anywhere_in_a_long_passage_is_learned(encoder: Encoder) -> None:
+    texts = [" ".join(["and so on"] * before + [text] + ["and so on"] * (8 - before)) for text in TEXTS[::2]
+             for before in (0, 8)]  # fmt: skip
+    whole, kind = replace(encoder, tokens=64), np.repeat(KIND[::2], 2)
+    settings = SETTINGS.model_copy(update={"tokens": 16, "epochs": 12})
+    lesson = Lesson(texts, np.repeat(TARGETS[::2], 2, axis=0), LABELS, np.ones(len(texts)))
+    found = fine_tune(whole, lesson, settings)
+    adapted = found.adapter.apply(load_encoder("minilm", 64, layers=True))
+    assert roc_auc(kind, found.heads.apply(adapted.features(texts))[:, 0]) > 0.95
 
 
 def test_foreign_adapters_are_refused(encoder: Encoder, tuned: Tuned) -> None:

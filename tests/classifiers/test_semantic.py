@@ -1,23 +1,37 @@
 import numpy as np
 import pytest
-from florilegium.classifiers.semantic import Heads, fit_heads, score_documents
+from florilegium.classifiers.semantic import Heads, expected, fit_heads, score_documents, shares
 from florilegium.schemas.errors import ModelError
 
 LABELS = ("compassion>=2", "hate>=1")
 random = np.random.default_rng(4)
 FEATURES = random.normal(size=(60, 5)).astype(np.float32)
 TRUTH = np.array([[2.0, -1.0, 0.0, 0.5, 0.0], [0.0, 0.0, 1.0, 0.0, -2.0]])
-TARGETS = FEATURES @ TRUTH.T + np.array([0.3, -0.2])
+TARGETS = expected(FEATURES @ TRUTH.T + np.array([0.3, -0.2]), LABELS)
+
+
+def test_logits_become_grades_and_shares() -> None:
+    found = expected(np.array([[0.0, 0.0], [50.0, 50.0]]), LABELS)
+    np.testing.assert_allclose(found, [[1.5, 0.5], [3.0, 1.0]])
+    np.testing.assert_allclose(shares(found, LABELS), [[0.5, 0.5], [1.0, 1.0]])
 
 
 def test_a_small_penalty_finds_the_truth() -> None:
     heads = fit_heads(FEATURES, TARGETS, LABELS, np.ones(60), 1e-7)
-    np.testing.assert_allclose(heads.weights, TRUTH, atol=1e-4)
-    np.testing.assert_allclose(heads.bias, [0.3, -0.2], atol=1e-4)
+    np.testing.assert_allclose(heads.weights, TRUTH, atol=1e-3)
+    np.testing.assert_allclose(heads.bias, [0.3, -0.2], atol=1e-3)
+
+
+def test_a_penalty_draws_scores_to_the_share_of_positives() -> None:
+    spread = [np.ptp(fit_heads(FEATURES, TARGETS, LABELS, np.ones(60), ridge).apply(FEATURES)) for ridge in (0.1, 1, 9)]
+    assert spread[0] > spread[1] > spread[2]
+    never = fit_heads(FEATURES, np.zeros((60, 2)), LABELS, np.ones(60), 1.0)
+    assert np.isfinite(never.weights).all()
+    assert (never.apply(FEATURES) < -5).all()
 
 
 def test_unknown_targets_and_unimportant_rows_do_not_count() -> None:
-    targets = np.vstack([TARGETS, [[np.nan, 99.0], [50.0, np.nan]]])
+    targets = np.vstack([TARGETS, [[np.nan, 1.0], [3.0, np.nan]]])
     features = np.vstack([FEATURES, random.normal(size=(2, 5)).astype(np.float32)])
     importance = np.append(np.ones(60), [1e-12, 1e-12])
     heads = fit_heads(features, targets, LABELS, importance, 0.1)
