@@ -34,9 +34,10 @@ def test_the_shipped_cascade_is_the_configured_one() -> None:
     assert stated == digest(header)
     assert header["training"]["parameters"] == config.model_dump(mode="json")
     assert header["student"]["digest"] == load("prosocial").digest
-    heads = (folder / "heads.safetensors").read_bytes()
-    assert header["files"] == {"heads.safetensors": hashlib.sha256(heads).hexdigest()}
-    assert len(heads) < 1 << 19
+    payloads = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    assert header["files"] == {name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()}
+    assert len(payloads["heads.safetensors"]) < 1 << 19
+    assert len(payloads["adapter.safetensors"]) < 3 << 20
     assert (folder / "README.md").read_text() == render_cascade_card({**header, "digest": stated})
     metrics = header["metrics"]
     assert metrics["seen"]["harm"] == pytest.approx(0.1, abs=0.0015)
