@@ -7,7 +7,8 @@ The teacher is what a cascade is made of: one or several sentence-transformers e
 or fine-tuned (finetune.py), averaged with a student trained on annotated documents alone. Held out it beats the
 student, which is the condition for learning from it. For each fold of the student a teacher of the other folds labels
 all documents, so that no figure of the student has seen its own documents by way of the teacher. Needs the extra
-`semantic`; reading takes most of the time (a core reads about 7 documents a second) and is kept in `cache`.
+`semantic`; reading takes most of the time (a core reads about 7 documents a second, 25 where half precision is fast)
+and is kept in `cache`.
 
 `documents` are Parquet files with `id` and `text`, in the configuration's languages and in an order that is no order of
 content: the first `distillation.rows` are taken, each up to `distillation.window` characters, without those that are
