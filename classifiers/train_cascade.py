@@ -234,8 +234,8 @@ def _tuned(
     def fitted(rows: np.ndarray[Any, Any]) -> tuple[Encoder, Tuned]:
         encoder = load_encoder(config.encoder, config.tokens, layers=True)
         chosen = np.append(rows, further)
-        texts_of = [firsts[row] for row in chosen]
-        lesson = Lesson(texts_of, known.targets[chosen], LABELS, known.importance[chosen], features[chosen])
+        taught = [firsts[row] for row in chosen]
+        lesson = Lesson(taught, known.targets[chosen], LABELS, known.importance[chosen], features[chosen])
         return encoder, fine_tune_cached(encoder, lesson, tuning, say, cache)
 
     scores = np.zeros((len(known.folds), len(LABELS)))

@@ -18,8 +18,8 @@ def test_logits_become_grades_and_shares() -> None:
 
 def test_a_small_penalty_finds_the_truth() -> None:
     heads = fit_heads(FEATURES, TARGETS, LABELS, np.ones(60), 1e-7)
-    np.testing.assert_allclose(heads.weights, TRUTH, atol=1e-3)
-    np.testing.assert_allclose(heads.bias, [0.3, -0.2], atol=1e-3)
+    np.testing.assert_allclose(heads.weights, TRUTH, atol=1e-4)
+    np.testing.assert_allclose(heads.bias, [0.3, -0.2], atol=1e-4)
 
 
 def test_a_penalty_draws_scores_to_the_share_of_positives() -> None:
@@ -31,7 +31,7 @@ def test_a_penalty_draws_scores_to_the_share_of_positives() -> None:
 
 
 def test_unknown_targets_and_unimportant_rows_do_not_count() -> None:
-    targets = np.vstack([TARGETS, [[np.nan, 1.0], [3.0, np.nan]]])
+    targets = np.vstack([TARGETS, [[np.nan, 99.0], [50.0, np.nan]]])
     features = np.vstack([FEATURES, random.normal(size=(2, 5)).astype(np.float32)])
     importance = np.append(np.ones(60), [1e-12, 1e-12])
     heads = fit_heads(features, targets, LABELS, importance, 0.1)
