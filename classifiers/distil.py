@@ -17,6 +17,7 @@ repository; a student's dictionary takes only words found in at least `minimum_d
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from .train_cascade import read_cached
 __all__ = ["distil", "main", "read_pool"]
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 Say = Callable[[str], None]
 
 
@@ -96,15 +98,16 @@ def distil(
     firsts = [passages(text, settings.window, 1)[0] for text in (*known.gold.texts.to_pylist(), *known.further.texts)]
     reading = _Reading(known, firsts, texts, settings.window, say, cache)
     targets = np.zeros((config.folds + 1, len(lines), len(LABELS)), np.float32)
+    weights = sum(teacher.weight for teacher in settings.teachers)
     for teacher in settings.teachers:
         label = _heads_of(teacher, reading) if teacher.tuning is None else _tuned(teacher, teacher.tuning, reading)
         for fold in range(config.folds + 1):
             say(f"{teacher.encoder}: teacher {fold + 1} of {config.folds + 1}, over {len(lines):,} documents")
-            targets[fold] += (1 - settings.student) / len(settings.teachers) * label(fold)
+            targets[fold] += (1 - settings.student) * teacher.weight / weights * label(fold)
     for fold in range(config.folds + 1) if settings.student else ():
         say(f"student {fold + 1} of {config.folds + 1}")
         targets[fold] += settings.student * known.student(fold, lines)
-    labels = PseudoLabels(ids, lines, targets)
+    labels = PseudoLabels(ids, texts, lines, targets)
     description = {
         "data_sha256": data_digest(data),
         "folds": config.folds,
@@ -131,7 +134,7 @@ class _Reading:
 def _heads_of(teacher: Teacher, reading: _Reading) -> Callable[[int], Matrix]:
     """What heads that leave a fold out say of the texts, (texts, labels)."""
     known, window, say, cache = reading.known, reading.window, reading.say, reading.cache
-    encoder = load_encoder(teacher.encoder, teacher.tokens, teacher.layers).halved()
+    encoder = load_encoder(teacher.encoder, teacher.tokens, teacher.layers, teacher.depth).halved()
     features, _ = read_cached(encoder, reading.firsts, window, 1, say, cache)
     read, counts = read_cached(encoder, reading.texts, window, 1, say, cache)
 
@@ -146,14 +149,17 @@ def _heads_of(teacher: Teacher, reading: _Reading) -> Callable[[int], Matrix]:
 def _tuned(teacher: Teacher, tuning: Tuning, reading: _Reading) -> Callable[[int], Matrix]:
     """What an encoder that was fine-tuned without a fold says of the texts, (texts, labels)."""
     known, firsts, window, say, cache = reading.known, reading.firsts, reading.window, reading.say, reading.cache
-    plain = load_encoder(teacher.encoder, teacher.tokens, layers=True).halved()
-    features, _ = read_cached(plain, firsts, window, 1, say, cache)
+
+    @functools.cache
+    def features() -> Floats:
+        plain = load_encoder(teacher.encoder, teacher.tokens, True, teacher.depth).halved()
+        return read_cached(plain, firsts, window, 1, say, cache)[0]
 
     def label(fold: int) -> Matrix:
         rows = known.rows_without(fold)
-        encoder = load_encoder(teacher.encoder, teacher.tokens, layers=True)
+        encoder = load_encoder(teacher.encoder, teacher.tokens, True, teacher.depth)
         texts = [firsts[row] for row in rows]
-        lesson = Lesson(texts, known.targets[rows], LABELS, known.importance[rows], features[rows])
+        lesson = Lesson(texts, known.targets[rows], LABELS, known.importance[rows], lambda: features()[rows])
         tuned = fine_tune_cached(encoder, lesson, tuning, say, cache)
         read, counts = read_cached(tuned.adapter.apply(encoder).halved(), reading.texts, window, 1, say, cache)
         return expected(score_documents(tuned.heads, read, counts), LABELS)

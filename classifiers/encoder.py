@@ -153,10 +153,12 @@ def pad(tokenised: Sequence[Sequence[int]], length: int = 0, rows: int = 0) -> t
     return torch.from_numpy(tokens), torch.from_numpy(mask)
 
 
-def load_encoder(name: str, tokens: int = 384, layers: bool = False) -> Encoder:
+def load_encoder(name: str, tokens: int = 384, layers: bool = False, depth: int | None = None) -> Encoder:
     """An encoder by name ("minilm"), hub name or folder, on a GPU where torch finds one.
 
-    Raises `MissingExtraError` without the packages, `ModelError` where they fail or the encoder cannot be loaded.
+    With `depth` it has only so many of its layers, from below: what a language model knows of tone lies in its middle.
+    Raises `MissingExtraError` without the packages, `ModelError` where they fail, the encoder cannot be loaded or has
+    fewer layers.
     """
     check_installed()
     try:
@@ -175,7 +177,22 @@ def load_encoder(name: str, tokens: int = 384, layers: bool = False) -> Encoder:
     except Exception as error:
         message = f"{name}: cannot be loaded as a sentence-transformers encoder on {device} ({_line(error)})"
         raise ModelError(f"{message}; name a folder, a name on the hub, or `minilm`") from error
+    if depth is not None:
+        _cut(name, model[0].auto_model, depth)
     return Encoder(name, _digest(model), device, min(tokens, most, LENGTHS[-1]), layers, model)
+
+
+def _cut(name: str, transformer: Any, depth: int) -> None:
+    """Leave out all layers above the first `depth`."""
+    import torch  # type: ignore[import-not-found]
+
+    every = int(transformer.config.num_hidden_layers)
+    stacks = [part for part in transformer.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == every]
+    if len(stacks) != 1 or depth > every:
+        reason = f"it has {every}" if depth > every else "they are not one list"
+        raise ModelError(f"{name}: cannot be cut to {depth} layers ({reason}); leave out `depth`")
+    del stacks[0][depth:]
+    transformer.config.num_hidden_layers = depth
 
 
 def _place(name: str) -> str:

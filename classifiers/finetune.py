@@ -32,6 +32,7 @@ __all__ = ["Adapter", "Lesson", "Tuned", "Tuning", "fine_tune", "fine_tune_cache
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+Halves = np.ndarray[Any, np.dtype[np.float16]]
 Say = Callable[[str], None]
 SORTED_TOGETHER = 16  # batches whose rows are sorted by length, so that little is padded
 WARM_UP = 0.1  # of the steps, in which the rate rises; it falls to 0 in the others
@@ -62,7 +63,7 @@ class Lesson:
     targets: Matrix  # (rows, labels), in the labels' units, NaN where unknown
     labels: Sequence[str]
     importance: Matrix  # (rows,) how much a row counts
-    features: Floats | None = None  # (rows, dim) of the passages by the encoder as it is; None: they are read
+    features: Callable[[], Floats] | None = None  # (rows, dim) of the passages by the encoder as it is; None: read them
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,12 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Adapter:
-    """Low-rank changes of an encoder's linear layers, by the layers' names: B of (out, rank) and A of (rank, in)."""
+    """Low-rank changes of an encoder's linear layers, by the layers' names: B of (out, rank) and A of (rank, in).
 
-    factors: dict[str, tuple[Floats, Floats]]
+    Both are float16, which moves a score by less than the grid that scores lie on.
+    """
+
+    factors: dict[str, tuple[Halves, Halves]]
 
     def serialize(self) -> bytes:
         """The content of a safetensors file."""
@@ -149,7 +153,7 @@ def fine_tune(encoder: Encoder, lesson: Lesson, settings: Tuning, say: Say = lam
     with _repeatable(encoder, settings.seed):
         learner = _learner(encoder)
         tokenised = learner.tokenise(lesson.texts)
-        features = learner.read(tokenised) if lesson.features is None else lesson.features
+        features = learner.read(tokenised) if lesson.features is None else lesson.features()
         probe = fit_heads(features, lesson.targets, labels, lesson.importance, settings.ridge)
         centre, scale = (values.astype(np.float32) for values in moments(features, lesson.importance))
         heads = torch.nn.Linear(len(centre), len(labels)).to(learner.device)
@@ -160,8 +164,11 @@ def fine_tune(encoder: Encoder, lesson: Lesson, settings: Tuning, say: Say = lam
         _descend(learner, tokenised, wanted, weights, factors, heads, centre, scale, settings, say)
     weight = _numbers(heads.weight).astype(np.float64) / scale
     bias = _numbers(heads.bias) - weight @ centre
-    adapter = Adapter({name: (_numbers(up), _numbers(down)) for name, (up, down) in factors.items()})
-    return Tuned(adapter, Heads(labels, weight.astype(np.float32), bias.astype(np.float32)))
+    halves = {
+        name: (_numbers(up).astype(np.float16), _numbers(down).astype(np.float16))
+        for name, (up, down) in factors.items()
+    }
+    return Tuned(Adapter(halves), Heads(labels, weight.astype(np.float32), bias.astype(np.float32)))
 
 
 def _descend(

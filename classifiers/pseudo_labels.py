@@ -1,8 +1,9 @@
 """Documents that a teacher labelled, as further rows of a student's training (distil.py makes the file).
 
-A Parquet file outside the repository: `id`, the tokenised `line`, and `targets`, what a teacher says of each label of
-training: one list for each fold of the student, by a teacher that has not seen that fold's documents, and a last one by
-the teacher of all documents. So a student's held-out figures stay held out, though its pseudo-labels were learned too.
+A Parquet file outside the repository: `id`, `text`, the tokenised `line`, and `targets`, what a teacher says of each
+label of training: one list for each fold of the student, by a teacher that has not seen that fold's documents, and a
+last one by the teacher of all documents. So a student's held-out figures stay held out, though its pseudo-labels were
+learned too.
 The file's metadata names the annotated documents, folds and labels that the teachers had.
 """
 
@@ -35,8 +36,11 @@ class Teacher(BaseModel):
     encoder: str = "minilm"  # or a name on the hub, or a folder
     tokens: int = Field(default=384, ge=16, le=512)  # of a passage
     layers: bool = True  # features of every layer
+    # Only so many of its layers, from below; None: all.
+    depth: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
     ridge: float = Field(default=3.0, gt=0)  # of heads on an encoder that is not fine-tuned
     tuning: Tuning | None = None
+    weight: float = Field(default=1.0, gt=0, exclude_if=lambda value: value == 1)  # beside those of other teachers
 
 
 class Distillation(BaseModel):
@@ -44,7 +48,7 @@ class Distillation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    teachers: list[Teacher] = Field(min_length=1)  # their labels are averaged
+    teachers: list[Teacher] = Field(min_length=1)  # their labels are averaged by weight
     student: float = Field(default=0.5, ge=0, lt=1)  # share of a student's labels in the teachers'
     window: int = Field(default=1600, ge=200)  # characters of a passage, and of a pseudo-labelled document
     rows: int = Field(default=MOST_ROWS, ge=1, le=MOST_ROWS)  # pseudo-labelled documents at most
@@ -56,6 +60,7 @@ class PseudoLabels:
     """Pseudo-labelled documents."""
 
     ids: list[str]
+    texts: list[str]
     lines: list[str]
     targets: Floats  # (folds + 1, rows, labels)
     digest: str = ""  # SHA-256 of the file
@@ -68,6 +73,7 @@ def write_pseudo_labels(labels: PseudoLabels, path: Path, description: dict[str,
     table = pa.table(
         {
             "id": pa.array(labels.ids, pa.string()),
+            "text": pa.array(labels.texts, pa.string()),
             "line": pa.array(labels.lines, pa.string()),
             "targets": pa.FixedSizeListArray.from_arrays(inner, by_row.shape[1]),
         }
@@ -84,7 +90,7 @@ def read_pseudo_labels(path: str | Path, expected: dict[str, Any]) -> PseudoLabe
         described = json.loads((table.schema.metadata or {})[KEY])
         shape = (len(table), expected["folds"] + 1, len(expected["labels"]))
         flat = table["targets"].combine_chunks().flatten().flatten()
-        ids, lines = table["id"].to_pylist(), table["line"].to_pylist()
+        ids, texts, lines = (table[name].to_pylist() for name in ("id", "text", "line"))
     except (OSError, pa.ArrowException, ValueError, KeyError, AttributeError) as error:
         raise InputError(
             f"{path}: cannot be read as pseudo-labels ({error}); make them with "
@@ -97,4 +103,4 @@ def read_pseudo_labels(path: str | Path, expected: dict[str, Any]) -> PseudoLabe
             "configuration and the annotated documents of this training"
         )
     targets = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(shape).transpose(1, 0, 2)
-    return PseudoLabels(ids, lines, targets, hashlib.sha256(payload).hexdigest())
+    return PseudoLabels(ids, texts, lines, targets, hashlib.sha256(payload).hexdigest())

@@ -5,10 +5,12 @@ it; heads are fitted in the same folds. The composite is calibrated on these hel
 quantiles of them over the natural rows that never let more through than was asked, and every figure on the card is
 held out as well. Reading the documents with the encoder takes most of the time (about 20 documents a second on two
 idle cores); with `cache` it is kept in a folder, part by part, and done once, as are the student's folds. With `tuning`
-the encoder is fine-tuned too (finetune.py), anew for each fold; else heads are all that is learned of it. `encoder` may
-also be one that you fine-tuned with sentence-transformers.
+the encoder is fine-tuned too (finetune.py), anew for each fold; else heads are all that is learned of it. It may learn
+the student's pseudo-labels as well (`pseudo_importance`), those of each fold's own teacher. `encoder` may also be one
+that you fine-tuned with sentence-transformers.
 """
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..schemas.errors import InputError, ModelError
 from ..schemas.hashing import digest
@@ -26,10 +28,11 @@ from .card import render_cascade_card
 from .cascade import KIND, Gate, composite_labels, logits, write_cascade
 from .encoder import Encoder, load_encoder, passages
 from .finetune import Adapter, Lesson, Tuned, Tuning, fine_tune_cached
+from .pseudo_labels import PseudoLabels
 from .semantic import Heads, fit_heads, read_documents, score_documents
 from .student import FORMAT_VERSION, MODELS, Classifier, load
 from .tokens import TOKENS_VERSION
-from .train import LABELS, CardText, HeldOut, TrainConfig, data_digest, figures, held_out
+from .train import LABELS, CardText, HeldOut, TrainConfig, data_digest, figures, held_out, pseudo_labels_for
 
 __all__ = ["CascadeConfig", "GateShares", "document_features", "read_cached", "train_cascade"]
 
@@ -66,8 +69,16 @@ class CascadeConfig(BaseModel):
     passages: int = Field(default=8, ge=1)  # of a document at most
     ridge: float = Field(default=3.0, gt=0)  # of heads on an encoder that is not fine-tuned
     tuning: Tuning | None = Field(default=None, exclude_if=lambda value: value is None)  # fine-tune it
+    # How much a document of the student's pseudo-labels counts in that, beside 1 of an annotated one.
+    pseudo_importance: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda value: value == 0)
     gate: GateShares = GateShares()
     card: CardText
+
+    @model_validator(mode="after")
+    def _tuned_by_them(self) -> "CascadeConfig":
+        if self.pseudo_importance and self.tuning is None:
+            raise ValueError("`pseudo_importance` is for an encoder that is fine-tuned: add `tuning` or leave it out")
+        return self
 
 
 def train_cascade(
@@ -93,17 +104,21 @@ def train_cascade(
     encoder = load_encoder(config.encoder, config.tokens, config.layers or config.tuning is not None)
     known = _known(student, data, sets, say, cache, pseudo)
     texts = [*known.gold.texts.to_pylist(), *known.further.texts]
-    adapter = None
+    adapter = labels = None
     if config.tuning is None:
         features, counts = read_cached(encoder, texts, config.window, config.passages, say, cache)
         scores, heads = _heads(config, known, features, counts)
     else:
-        scores, heads, adapter = _tuned(config, config.tuning, known, texts, say, cache)
+        if config.pseudo_importance:
+            labels = pseudo_labels_for(TrainConfig.model_validate(training["parameters"]), data, pseudo)
+            if labels is None:
+                raise InputError(f"{student.name}: learned from no pseudo-labels; leave `pseudo_importance` out")
+        scores, heads, adapter = _tuned(config, config.tuning, known, texts, labels, say, cache)
     say("composite and gate")
     inputs = np.column_stack([logits(known.probabilities), scores, np.zeros(len(scores))])
-    labels = composite_labels(LABELS)
-    calibration = fit_calibration(inputs, labels, known.gold.grades, known.gold.natural)
-    composite = _held_out_composite(known, inputs, labels)
+    names = composite_labels(LABELS)
+    calibration = fit_calibration(inputs, names, known.gold.grades, known.gold.natural)
+    composite = _held_out_composite(known, inputs, names)
     gate = _gate(config, known)
     payloads = {"heads.safetensors": heads.serialize()}
     if adapter is not None:
@@ -139,6 +154,7 @@ def train_cascade(
             "rows": len(known.gold.ids),
             "natural_rows": int(known.gold.natural.sum()),
             "set_rows": training["set_rows"],
+            **({} if labels is None else {"pseudo_rows": len(labels.ids), "pseudo_sha256": labels.digest}),
         },
         "metrics": _metrics(known, composite, gate),
     }
@@ -223,33 +239,48 @@ def _heads(
 
 
 def _tuned(
-    config: CascadeConfig, tuning: Tuning, known: HeldOut, texts: list[str], say: Say, cache: str | Path | None
+    config: CascadeConfig,
+    tuning: Tuning,
+    known: HeldOut,
+    texts: list[str],
+    pseudo: PseudoLabels | None,
+    say: Say,
+    cache: str | Path | None,
 ) -> tuple[Matrix, Heads, Adapter]:
-    """Held-out scores of the annotated documents, (rows, labels), and heads and adapter of all rows."""
-    firsts = [passages(text, config.window, config.passages)[0] for text in texts]
-    plain = load_encoder(config.encoder, config.tokens, layers=True).halved()
-    features, _ = read_cached(plain, firsts, config.window, 1, say, cache)
-    annotated, further = np.arange(len(known.folds)), np.arange(len(known.folds), len(texts))
+    """Held-out scores of the annotated documents, (rows, labels), and heads and adapter of all rows.
 
-    def fitted(rows: np.ndarray[Any, Any]) -> tuple[Encoder, Tuned]:
+    A fold learns from pseudo-labels of teachers that have not seen its documents either.
+    """
+    more = [] if pseudo is None else pseudo.texts
+    firsts = [passages(text, config.window, config.passages)[0] for text in (*texts, *more)]
+    importance = np.append(known.importance, np.full(len(more), config.pseudo_importance))
+    further = np.arange(len(known.folds), len(firsts))
+
+    @functools.cache
+    def features() -> Floats:
+        plain = load_encoder(config.encoder, config.tokens, layers=True).halved()
+        return read_cached(plain, firsts, config.window, 1, say, cache)[0]
+
+    def fitted(fold: int) -> tuple[Encoder, Tuned]:
         encoder = load_encoder(config.encoder, config.tokens, layers=True)
-        chosen = np.append(rows, further)
-        taught = [firsts[row] for row in chosen]
-        lesson = Lesson(taught, known.targets[chosen], LABELS, known.importance[chosen], features[chosen])
+        rows = np.append(np.flatnonzero(known.folds != fold), further)
+        targets = known.targets if pseudo is None else np.vstack([known.targets, pseudo.targets[fold]])
+        taught = [firsts[row] for row in rows]
+        lesson = Lesson(taught, targets[rows], LABELS, importance[rows], lambda: features()[rows])
         return encoder, fine_tune_cached(encoder, lesson, tuning, say, cache)
 
     scores = np.zeros((len(known.folds), len(LABELS)))
     for fold in np.unique(known.folds):
         rows = np.flatnonzero(known.folds == fold)
         say(f"fine-tune without fold {fold + 1} of {len(np.unique(known.folds))}")
-        encoder, tuned = fitted(np.flatnonzero(known.folds != fold))
+        encoder, tuned = fitted(int(fold))
         held = [texts[row] for row in rows]
         adapted = tuned.adapter.apply(encoder)
         scores[rows] = score_documents(
             tuned.heads, *read_cached(adapted, held, config.window, config.passages, say, cache)
         )
     say("fine-tune on all documents")
-    _, tuned = fitted(annotated)
+    _, tuned = fitted(-1)
     return scores, tuned.heads, tuned.adapter
 
 

@@ -67,6 +67,17 @@ def test_half_precision_is_near_and_named_another(minilm: Encoder) -> None:
     np.testing.assert_allclose(halved.features(TEXTS), minilm.features(TEXTS), atol=0.05)
 
 
+def test_the_lower_layers_alone_say_what_they_said(minilm: Encoder) -> None:
+    if not minilm.layers:
+        pytest.skip("the sentence vector is of the top")
+    lower = load_encoder("minilm", 128, True, depth=2)
+    assert lower.dim_of_layers == 384 * 3
+    assert lower.digest != minilm.digest
+    assert (lower.features(TEXTS) == minilm.features(TEXTS)[:, : 384 * 3]).all()
+    with pytest.raises(ModelError, match=r"minilm: cannot be cut to 7 layers \(it has 6\)"):
+        load_encoder("minilm", 128, True, depth=7)
+
+
 def test_meaning_is_near(minilm: Encoder) -> None:
     if minilm.layers:
         pytest.skip("only the sentence vector was trained for it")

