@@ -92,6 +92,8 @@ def distil(
     settings = config.distillation
     if settings is None:
         raise RecipeError(f"{config.name}: has no `distillation` that says how its teacher is made")
+    for teacher in settings.teachers:  # one that cannot be loaded is named before hours of work
+        load_encoder(teacher.encoder, teacher.tokens, teacher.layers, teacher.depth)
     known = plain_students(config, data, sets)
     pool = read_pool(documents, settings.rows, settings.window, set(known.gold.ids), set(known.lines))
     ids, texts, lines = (list(column) for column in zip(*pool, strict=True))

