@@ -468,7 +468,7 @@ class Judge(Model):
 class SyntheticGates(Model):
     """Thresholds of the gates; `pipelines/synthesis/gates.py` says what each looks at."""
 
-    min_virtue: Share = 0.015  # of the composer's dialogues, that score no higher in a claimed dimension
+    min_virtue: Share = 0.025  # of the composer's dialogues, that score no higher in a claimed dimension
     max_toxic: Share = 0.3  # of any harm
     min_language_confidence: Share = 0.5
     max_moralising: Annotated[float, Field(ge=0)] = 1.5  # moralising phrases a hundred words
